@@ -1,0 +1,4 @@
+//! What every floor stands on: ids, and the events that the data path reports. Imports nothing of ours.
+
+pub mod event;
+pub mod ids;

@@ -1,0 +1,15 @@
+//! The extension contract in plain Rust: what a decision sees (`view`), what it may say (`verdict`) and how it is asked
+//! (`role`). Knows neither hyper nor wasmtime: the pipeline holds these traits, the plugin runtime implements them, and a
+//! test implements them with closures.
+
+pub mod input;
+pub mod role;
+pub mod verdict;
+pub mod view;
+
+pub use input::{Input, Interest, value_in_request, value_in_response};
+pub use role::{Balancer, Failure, RequestFilter, ResponseFilter, Router};
+pub use verdict::{
+    Choice, Decision, Edit, Fetch, FetchError, Note, Outcome, Reply, ResponseOutcome, Step,
+};
+pub use view::{ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts};

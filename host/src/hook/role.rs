@@ -1,0 +1,86 @@
+//! How decisions are asked for. Every method is synchronous and short, is called on the worker that owns the object, and
+//! answers `Failure` when the decision could not be made; the caller then gives the role's failure answer.
+
+use crate::base::ids::{PoolIndex, Slot};
+
+use super::verdict::{Choice, FetchError, Outcome, Reply, ResponseOutcome, Step};
+use super::view::{RequestView, ResponseView};
+
+/// Why there is no decision. The plugin runtime has logged and counted it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It trapped, ran past a limit, or said what it may not say.
+    Failed,
+    /// It failed shortly before and is not asked again yet, or is quarantined.
+    Unavailable,
+}
+
+/// Asked once a request, after the listener's filters. On failure: the listener's pool.
+pub trait Router {
+    fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure>;
+}
+
+/// Asked once a request; `resume` follows each fetch that it asks for. On failure: 503, or the request unchanged where the
+/// config says `on-failure = "fallback"`.
+pub trait RequestFilter {
+    fn request(&self, request: &dyn RequestView) -> Result<Step, Failure>;
+    fn resume(&self, state: u64, answer: Result<Reply, FetchError>) -> Result<Step, Failure>;
+    /// Whether the config lets it call this pool.
+    fn may_fetch(&self, pool: PoolIndex) -> bool;
+}
+
+/// Asked once a response. On failure: as for [`RequestFilter`].
+pub trait ResponseFilter {
+    fn response(&self, response: &dyn ResponseView) -> Result<ResponseOutcome, Failure>;
+}
+
+/// Asked once an attempt. On failure: the eligible servers in turn.
+pub trait Balancer {
+    /// `tried` holds what must not be answered (again); empty at first. None: no server may be used.
+    fn pick(
+        &self,
+        pool: PoolIndex,
+        request: &dyn RequestView,
+        random: u64,
+        tried: &[Slot],
+    ) -> Result<Option<Slot>, Failure>;
+}
+
+impl<F: Fn(&dyn RequestView) -> Result<Choice, Failure>> Router for F {
+    fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure> {
+        self(request)
+    }
+}
+
+impl<F> Balancer for F
+where
+    F: Fn(PoolIndex, &dyn RequestView, u64, &[Slot]) -> Result<Option<Slot>, Failure>,
+{
+    fn pick(
+        &self,
+        pool: PoolIndex,
+        request: &dyn RequestView,
+        random: u64,
+        tried: &[Slot],
+    ) -> Result<Option<Slot>, Failure> {
+        self(pool, request, random, tried)
+    }
+}
+
+impl<F: Fn(&dyn RequestView) -> Result<Outcome, Failure>> RequestFilter for F {
+    fn request(&self, request: &dyn RequestView) -> Result<Step, Failure> {
+        self(request).map(Step::Done)
+    }
+    fn resume(&self, _: u64, _: Result<Reply, FetchError>) -> Result<Step, Failure> {
+        Err(Failure::Failed)
+    }
+    fn may_fetch(&self, _: PoolIndex) -> bool {
+        false
+    }
+}
+
+impl<F: Fn(&dyn ResponseView) -> Result<ResponseOutcome, Failure>> ResponseFilter for F {
+    fn response(&self, response: &dyn ResponseView) -> Result<ResponseOutcome, Failure> {
+        self(response)
+    }
+}

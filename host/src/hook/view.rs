@@ -1,0 +1,87 @@
+//! What a decision may look at. One trait serves HTTP/1 bytes and HTTP/2 header maps alike.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use http::HeaderName;
+
+use crate::base::ids::Slot;
+
+/// A request as plugins see it: after hop-by-hop and untrusted forwarding fields are gone, with the edits of earlier
+/// plugins applied.
+pub trait RequestView {
+    fn method(&self) -> &str;
+    /// `http` or `https`.
+    fn scheme(&self) -> &'static str;
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
+    fn version(&self) -> &'static str;
+    /// Lower case, without a port.
+    fn host(&self) -> Option<&[u8]>;
+    /// As sent, without the query; `*` for `OPTIONS *`.
+    fn path(&self) -> &[u8];
+    /// As sent, without `?`.
+    fn query(&self) -> Option<&[u8]>;
+    /// The field's value. Several occurrences are joined with ", " (RFC 9110, 5.3), Cookie with "; ".
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
+    fn connection(&self) -> &ConnectionFacts;
+    fn request_id(&self) -> &str;
+    fn note(&self, name: &str) -> Option<&str>;
+    /// The name of the route taken, once there is one.
+    fn route(&self) -> Option<&str>;
+    /// The name of the pool chosen, once there is one.
+    fn pool(&self) -> Option<&str>;
+}
+
+/// A response's head as plugins see it.
+pub trait ResponseView {
+    fn request(&self) -> &dyn RequestView;
+    fn status(&self) -> u16;
+    /// The server that answered; none when the proxy itself did.
+    fn server(&self) -> Option<&str>;
+    /// As [`RequestView::field`], of the response; Set-Cookie is never joined, its first occurrence is given.
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
+}
+
+/// What is known of a connection, made once when it is accepted.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    pub client: SocketAddr,
+    /// `client`'s address as text, IPv4-mapped ones as IPv4.
+    pub client_address: Box<str>,
+    pub client_port: Box<str>,
+    /// Where the client connected to.
+    pub local: SocketAddr,
+    /// The listener's name.
+    pub listener: Box<str>,
+    pub tls: Option<TlsFacts>,
+}
+
+#[derive(Debug, Default)]
+pub struct TlsFacts {
+    pub server_name: Option<Box<str>>,
+    pub alpn: Option<Box<str>>,
+    pub client_fingerprint: Option<Box<str>>,
+    pub client_subject: Option<Box<str>>,
+}
+
+/// A server of a pool as a balancer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerView {
+    pub slot: Slot,
+    pub name: String,
+    /// `host:port` as configured.
+    pub address: String,
+    /// 0 to 256; 0 takes no new users.
+    pub weight: u32,
+    pub state: ServerState,
+    pub backup: bool,
+    pub labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerState {
+    Ready,
+    /// Keeps the users it has.
+    Drain,
+    Down,
+}

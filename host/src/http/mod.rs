@@ -1,0 +1,1 @@
+//! The HTTP message, HTTP/1 over hyper (the data path's only use of it), connection pools to the servers.

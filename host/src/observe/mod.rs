@@ -1,0 +1,1 @@
+//! Metrics and access log: listeners to the data path's events.

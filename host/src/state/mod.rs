@@ -1,0 +1,1 @@
+//! What plugins keep in the host: the local store, tickets, counters. Process-wide; survives swaps.

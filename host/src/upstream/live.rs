@@ -1,0 +1,265 @@
+//! Live counters of every server: requests in flight, time to first byte, effective weight. Totals over the workers, in one
+//! table that never moves, so that a plugin reads them straight from memory (`plugin/live.wat` knows this layout).
+//!
+//! A server keeps its slot for as long as anything refers to it, in whichever generation; then the slot is free again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use crate::base::ids::Slot;
+
+/// Most servers at one time, those of generations that still drain included.
+pub const MOST_SERVERS: usize = 1 << 17;
+
+/// After this long without an answer the average counts half; 7 s of half-life is a time constant of 10 s.
+pub const EWMA_HALF_LIFE_MS: u32 = 7_000;
+
+/// One server's counters: a cache line of its own, at `slot * 64` in the table.
+#[repr(C, align(64))]
+pub struct Cell {
+    /// Offset 0: requests sent and not yet answered in full.
+    inflight: AtomicU32,
+    /// Offset 4: the average as of `touched_ms`, microseconds.
+    ewma_us: AtomicU32,
+    /// Offset 8: when the average was last told of an answer, milliseconds since the table was made, wrapping.
+    touched_ms: AtomicU32,
+    /// Offset 12: effective weight, 256 times the configured one at most.
+    weight: AtomicU32,
+}
+
+pub struct LiveTable {
+    cells: Box<[Cell]>,
+    start: Instant,
+    names: Mutex<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    known: HashMap<Identity, Weak<Server>>,
+    free: Vec<u32>,
+    next: u32,
+}
+
+/// What makes a server the same one after a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub pool: String,
+    pub name: String,
+    pub address: String,
+}
+
+/// A server's hold on its slot.
+pub struct Server {
+    identity: Identity,
+    slot: Slot,
+    table: Arc<LiveTable>,
+}
+
+impl LiveTable {
+    pub fn new() -> Arc<LiveTable> {
+        LiveTable::with_capacity(MOST_SERVERS)
+    }
+
+    pub fn with_capacity(servers: usize) -> Arc<LiveTable> {
+        // SAFETY: all-zero bytes are a valid `Cell` (four AtomicU32). Asking the allocator for zeroed memory is what keeps
+        // the pages of unused slots untouched: 8 MiB of addresses, not of memory.
+        let cells = unsafe { Box::<[Cell]>::new_zeroed_slice(servers).assume_init() };
+        Arc::new(LiveTable {
+            cells,
+            start: Instant::now(),
+            names: Mutex::default(),
+        })
+    }
+
+    /// The server of that identity, with its counters as they are, or a new one. None: the table is full.
+    pub fn server(self: &Arc<Self>, identity: Identity) -> Option<Arc<Server>> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.known.get(&identity).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        let slot = names.free.pop().or_else(|| {
+            let fresh = names.next;
+            ((fresh as usize) < self.cells.len()).then(|| {
+                names.next += 1;
+                fresh
+            })
+        })?;
+        let cell = &self.cells[slot as usize];
+        for counter in [
+            &cell.inflight,
+            &cell.ewma_us,
+            &cell.touched_ms,
+            &cell.weight,
+        ] {
+            counter.store(0, Relaxed);
+        }
+        let server = Arc::new(Server {
+            identity: identity.clone(),
+            slot: Slot(slot),
+            table: self.clone(),
+        });
+        names.known.insert(identity, Arc::downgrade(&server));
+        Some(server)
+    }
+
+    /// Where the cells begin, and how many: for the compile-time builtins. The table must outlive the reader.
+    pub fn raw(&self) -> (*const Cell, usize) {
+        (self.cells.as_ptr(), self.cells.len())
+    }
+
+    /// Milliseconds since the table was made, wrapping: the clock of `touched_ms`.
+    pub fn now_ms(&self) -> u32 {
+        self.start.elapsed().as_millis() as u32
+    }
+
+    pub fn inflight(&self, slot: Slot) -> u32 {
+        self.cell(slot).inflight.load(Relaxed)
+    }
+
+    pub fn weight(&self, slot: Slot) -> u32 {
+        self.cell(slot).weight.load(Relaxed)
+    }
+
+    pub fn ewma_us(&self, slot: Slot) -> u32 {
+        self.decayed(slot, self.now_ms())
+    }
+
+    /// The average as it stands at `now_ms`: halved for each whole half-life, in between on a straight line.
+    fn decayed(&self, slot: Slot, now_ms: u32) -> u32 {
+        let cell = self.cell(slot);
+        let idle = now_ms.wrapping_sub(cell.touched_ms.load(Relaxed));
+        let halvings = idle / EWMA_HALF_LIFE_MS;
+        if halvings > 31 {
+            return 0;
+        }
+        let base = u64::from(cell.ewma_us.load(Relaxed) >> halvings);
+        let part = u64::from(idle % EWMA_HALF_LIFE_MS);
+        (base - base * part / u64::from(2 * EWMA_HALF_LIFE_MS)) as u32
+    }
+
+    fn cell(&self, slot: Slot) -> &Cell {
+        &self.cells[slot.0 as usize]
+    }
+
+    fn release(&self, server: &Server) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // A server of the same identity may have taken a slot of its own since this one's last reference went.
+        if names
+            .known
+            .get(&server.identity)
+            .is_some_and(|known| known.strong_count() == 0)
+        {
+            names.known.remove(&server.identity);
+        }
+        names.free.push(server.slot.0);
+    }
+}
+
+impl Server {
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn inflight(&self) -> u32 {
+        self.table.inflight(self.slot)
+    }
+
+    pub fn ewma_us(&self) -> u32 {
+        self.table.ewma_us(self.slot)
+    }
+
+    /// Sets the effective weight, in 256ths.
+    pub fn set_weight(&self, weight: u32) {
+        self.cell().weight.store(weight, Relaxed);
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.cell().inflight.fetch_add(1, Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Tells the average of a time to first byte. Peak-sensitive: a slower answer counts at once, faster ones bit by bit.
+    /// Two workers may overwrite each other's news; the average forgives it.
+    pub fn answered_in(&self, micros: u32) {
+        let now = self.table.now_ms();
+        let before = self.table.decayed(self.slot, now);
+        let after = if micros >= before {
+            micros
+        } else {
+            before - ((before - micros) / 8).max(1)
+        };
+        self.cell().ewma_us.store(after.max(1), Relaxed);
+        self.cell().touched_ms.store(now, Relaxed);
+    }
+
+    fn cell(&self) -> &Cell {
+        self.table.cell(self.slot)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.table.release(self);
+    }
+}
+
+/// A request in flight at a server.
+pub struct InFlight(Arc<Server>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.cell().inflight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(name: &str) -> Identity {
+        Identity {
+            pool: "app".into(),
+            name: name.into(),
+            address: "127.0.0.1:1".into(),
+        }
+    }
+
+    #[test]
+    fn a_slot_is_kept_while_referred_to_and_then_used_again() {
+        let table = LiveTable::with_capacity(2);
+        let a = table.server(identity("a")).unwrap();
+        let b = table.server(identity("b")).unwrap();
+        assert_eq!(table.server(identity("a")).unwrap().slot(), a.slot());
+        assert!(table.server(identity("c")).is_none(), "the table is full");
+        let in_flight = b.enter();
+        let slot = b.slot();
+        drop(b);
+        assert!(
+            table.server(identity("c")).is_none(),
+            "a request still refers to b"
+        );
+        drop(in_flight);
+        assert_eq!(table.server(identity("c")).unwrap().slot(), slot);
+    }
+
+    #[test]
+    fn a_slow_answer_counts_at_once_and_fades() {
+        let table = LiveTable::with_capacity(1);
+        let a = table.server(identity("a")).unwrap();
+        a.answered_in(1_000);
+        a.answered_in(80_000);
+        assert_eq!(a.ewma_us(), 80_000);
+        a.answered_in(1_000);
+        assert!((69_000..71_000).contains(&a.ewma_us()), "{}", a.ewma_us());
+        let later = table.now_ms() + EWMA_HALF_LIFE_MS;
+        assert!((34_500..35_500).contains(&table.decayed(a.slot(), later)));
+        assert_eq!(table.decayed(a.slot(), later + 40 * EWMA_HALF_LIFE_MS), 0);
+    }
+}
