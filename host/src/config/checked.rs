@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::base::ids::{ListenerIndex, PluginIndex, PoolIndex};
 
-use super::problem::{Located, Source, Span};
+use super::problem::{Located, Span};
+use super::source::Source;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -24,6 +25,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub routes: Vec<Route>,
     pub pools: Vec<Pool>,
+    /// The file as JSON, fit to be shown: `{ file = "…" }` and `{ env = "…" }` stand as written, the token is left out.
+    pub shown: serde_json::Value,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +78,9 @@ pub enum AccessFormat {
     Httplog,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plugin {
+    /// `PLUGIN@WHERE` for one made where it is used.
     pub name: String,
     pub source: PluginSource,
     /// A JSON object.
@@ -91,7 +95,9 @@ pub struct Plugin {
     pub fetch_grants: Vec<PoolIndex>,
     /// Where it is defined, or first named.
     pub span: Span,
-    /// Where its `config` is written, else `span`.
+    /// Where its `path` or `shipped` is written, else `span`: the place of what is wrong with the artifact.
+    pub source_span: Span,
+    /// Where its `config` is written, else `span`: the place of settings that it refuses.
     pub config_span: Span,
 }
 
@@ -201,5 +207,15 @@ pub struct Server {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("<redacted>")
+    }
+}
+
+/// Its settings may hold secrets.
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
