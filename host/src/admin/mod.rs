@@ -1,1 +1,127 @@
-//! The admin surface over HTTP.
+//! The admin surface over HTTP: health, metrics and status for everyone who may reach the port, and the changes for who
+//! holds the token. It runs on a thread and runtime of its own, so that neither a slow reader of `/metrics` nor a large
+//! upload takes time from a worker; it knows the proxy only through [`Proxy`], which `control` implements.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `guard` | who may ask: Host, Origin, token |
+//! | `routes` | what is answered |
+//! | `answer` | how an answer and an error look |
+//! | `page` | the page on `/` |
+//! | `socket` | bounds on connections |
+
+mod answer;
+mod guard;
+mod page;
+mod routes;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::oneshot;
+
+use crate::control::{Applied, Change, Rejected, Status};
+
+/// What the admin surface needs of the running proxy.
+pub trait Proxy: Send + Sync + 'static {
+    fn status(&self) -> Arc<Status>;
+    /// Prometheus text (OpenMetrics 1.0).
+    fn metrics_text(&self) -> String;
+    /// Whether traffic would be served; with a pool, whether a server of it is usable too. Err: why not.
+    fn health(&self, pool: Option<&str>) -> Result<(), String>;
+    /// Answers once every worker runs the change, or nothing has changed.
+    fn change(&self, change: Change) -> ChangeFuture<'_>;
+}
+
+pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = Result<Applied, Rejected>> + Send + 'a>>;
+
+/// The running admin surface. Dropping it stops it: what is being answered gets a moment to end.
+pub struct Server {
+    address: SocketAddr,
+    token: Arc<ArcSwapOption<String>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Binds the admin port. The error names the address and the remedy.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the admin address {address} is in use; end the process that listens there, or choose another with \
+             `bind` in [admin] (for `tidegate demo`: --admin)"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "no permission to listen on the admin address {address}; ports below 1024 need CAP_NET_BIND_SERVICE"
+        ),
+        _ => format!("cannot listen on the admin address {address}: {error}"),
+    })
+}
+
+/// Serves on a socket that is bound already.
+pub fn start(
+    listener: TcpListener,
+    token: Option<String>,
+    proxy: Arc<dyn Proxy>,
+) -> io::Result<Server> {
+    let address = listener.local_addr()?;
+    if token.is_none() && !address.ip().to_canonical().is_loopback() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "the admin address {address} can be reached from other machines, so it needs a token: set `token` in \
+                 [admin], or bind to 127.0.0.1"
+            ),
+        ));
+    }
+    let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
+    let router = routes::router(proxy, guard::Guard::new(address, token.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    listener.set_nonblocking(true)?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .name("admin".into())
+        .spawn(move || runtime.block_on(socket::serve(listener, router, stopped)))?;
+    Ok(Server {
+        address,
+        token,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
+}
+
+impl Server {
+    /// Where it really listens: a port 0 is resolved here.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes another token from now on. None is refused where a token is needed; the old one then stays.
+    pub fn set_token(&self, token: Option<String>) {
+        if token.is_some() || self.address.ip().to_canonical().is_loopback() {
+            self.token.store(token.map(Arc::new));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

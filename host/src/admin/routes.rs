@@ -1,0 +1,219 @@
+//! What is answered, way by way. A change is carried out on a task of its own: a client that leaves early does not stop it
+//! half-way, and it is bounded how many wait at one time.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::{get, post, put};
+use http_body_util::LengthLimitError;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::control::{Applied, Cause, Change, Rejected};
+
+use super::answer::{self, Refusal};
+use super::guard::{self, Guard};
+use super::{Proxy, page};
+
+/// The largest `.wasm` that may be sent.
+const MOST_WASM: usize = 64 << 20;
+/// Changes that may wait at one time, each with its body in memory.
+const MOST_WAITING: usize = 4;
+
+#[derive(Clone)]
+struct Desk {
+    proxy: Arc<dyn Proxy>,
+    waiting: Arc<Semaphore>,
+}
+
+pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
+    let desk = Desk {
+        proxy,
+        waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+    };
+    Router::new()
+        .route("/", get(dashboard))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/pools", get(pools))
+        .route("/api/v1/plugins", get(plugins))
+        .route("/api/v1/plugins/{name}", put(swap))
+        .route("/api/v1/reload", post(reload))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(desk)
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .layer(middleware::map_response(answer::harden))
+}
+
+async fn dashboard(State(desk): State<Desk>) -> Html<String> {
+    Html(page::render(&desk.proxy.status()))
+}
+
+#[derive(Deserialize)]
+struct HealthQuery {
+    pool: Option<String>,
+}
+
+/// For keepalived, a load balancer in front, or an orchestrator.
+async fn health(State(desk): State<Desk>, Query(query): Query<HealthQuery>) -> Response {
+    match desk.proxy.health(query.pool.as_deref()) {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(desk): State<Desk>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let fields = [(header::CONTENT_TYPE, OPEN_METRICS)];
+    (fields, desk.proxy.metrics_text()).into_response()
+}
+
+async fn status(State(desk): State<Desk>) -> Response {
+    Json(&*desk.proxy.status()).into_response()
+}
+
+async fn pools(State(desk): State<Desk>) -> Response {
+    Json(&desk.proxy.status().pools).into_response()
+}
+
+async fn plugins(State(desk): State<Desk>) -> Response {
+    Json(&desk.proxy.status().plugins).into_response()
+}
+
+async fn swap(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    let wasm = receive(body).await?;
+    if wasm.is_empty() {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the body is empty: send the .wasm file (curl: --data-binary @FILE); nothing has changed",
+        ));
+    }
+    let wasm = Vec::from(wasm);
+    desk.change(Change::Plugin { name, wasm }, turn).await
+}
+
+/// The whole body; what announces itself as too large is not waited for.
+async fn receive(body: Body) -> Result<Bytes, Refusal> {
+    let bound = format!("{} MiB", MOST_WASM >> 20);
+    let too_large = Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is larger than {bound}; nothing has changed"),
+    );
+    if body.size_hint().lower() > MOST_WASM as u64 {
+        return Err(too_large);
+    }
+    to_bytes(body, MOST_WASM).await.map_err(|error| {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into_inner();
+        if error.is::<LengthLimitError>() {
+            return too_large;
+        }
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body broke off: {error}; nothing has changed"),
+        )
+    })
+}
+
+async fn reload(State(desk): State<Desk>) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    desk.change(Change::Reload, turn).await
+}
+
+async fn unknown() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; known: /, /healthz, /metrics, /api/v1/status, /api/v1/pools, /api/v1/plugins, PUT \
+         /api/v1/plugins/{name}, POST /api/v1/reload",
+    )
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this method is not known here; see the Allow header",
+    )
+}
+
+/// Every worker runs it.
+#[derive(Serialize)]
+struct Done {
+    generation: u64,
+    took_ms: f64,
+    plugins: Vec<String>,
+}
+
+type Turn = tokio::sync::OwnedSemaphorePermit;
+
+impl Desk {
+    fn turn(&self) -> Result<Turn, Refusal> {
+        self.waiting.clone().try_acquire_owned().map_err(|_| {
+            Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("{MOST_WAITING} changes are waiting already; ask again when they are done"),
+            )
+        })
+    }
+
+    async fn change(&self, change: Change, turn: Turn) -> Result<Json<Done>, Refusal> {
+        let proxy = self.proxy.clone();
+        let task = tokio::spawn(async move {
+            let result = proxy.change(change).await;
+            drop(turn);
+            result
+        });
+        match task.await {
+            Ok(Ok(applied)) => Ok(Json(done(applied))),
+            Ok(Err(rejected)) => Err(refusal(rejected)),
+            Err(_) => Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the change ended in an internal error; see the proxy's log and /api/v1/status",
+            )),
+        }
+    }
+}
+
+fn done(applied: Applied) -> Done {
+    Done {
+        generation: applied.generation.0,
+        took_ms: applied.took.as_secs_f64() * 1e3,
+        plugins: applied.plugins,
+    }
+}
+
+fn refusal(rejected: Rejected) -> Refusal {
+    let (status, error) = match rejected.cause {
+        Cause::Invalid => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "refused, and nothing has changed",
+        ),
+        Cause::UnknownPlugin => (
+            StatusCode::NOT_FOUND,
+            "there is no plugin of that name; nothing has changed",
+        ),
+        Cause::Draining => (
+            StatusCode::CONFLICT,
+            "the proxy is on its way out; nothing has changed",
+        ),
+        Cause::System => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the system refused; nothing has changed",
+        ),
+    };
+    Refusal {
+        status,
+        error: error.into(),
+        problems: rejected.problems,
+    }
+}
