@@ -1,1 +1,32 @@
+//! Plumbing for the end-to-end tests, so that each of them reads as a story: origins, a proxy, a client, an act, what is
+//! expected. Everything here is the real thing: the built binary, sockets on 127.0.0.1, curl. Nothing outlives its test:
+//! dropping a [`Proxy`] or an [`Origin`] ends it, and what the proxy logged is printed when the test fails.
+//!
+//! All of it blocks on plain threads. The tests are about another process's behaviour, and a reader need not know an async
+//! runtime to follow them.
 
+mod binary;
+mod client;
+mod config;
+mod document;
+mod load;
+mod message;
+mod metrics;
+mod origin;
+mod ports;
+mod process;
+mod proxy;
+mod wait;
+
+pub use binary::{root, tidegate};
+pub use client::{Client, curl, get, send};
+pub use config::{listener, pool, server, site};
+pub use document::{Block, Document, matches};
+pub use load::{Load, Tally};
+pub use message::Message;
+pub use metrics::Metrics;
+pub use origin::{Origin, reply};
+pub use ports::Port;
+pub use process::{Process, Signal};
+pub use proxy::{Proxy, Setup, TOKEN};
+pub use wait::{wait_for, wait_until, within};

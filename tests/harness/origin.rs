@@ -1,0 +1,191 @@
+//! A real HTTP/1.1 server on a port of its own, which keeps what it was sent. How it answers is a function, so that a test
+//! can have one that is slow, breaks off, or lies.
+
+use std::io::{self, BufReader, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::message::Message;
+
+/// How many requests are kept; all are counted.
+const KEPT: usize = 2000;
+
+/// Ends with the test, its connections too.
+pub struct Origin {
+    pub name: String,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+type Answer = dyn Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync;
+
+struct Shared {
+    answer: Box<Answer>,
+    stopped: AtomicBool,
+    served: AtomicUsize,
+    accepted: AtomicUsize,
+    requests: Mutex<Vec<Message>>,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Origin {
+    /// Answers each request with 200, its name as the body, and `x-origin: NAME`.
+    pub fn named(name: &str) -> Origin {
+        let body = format!("{name}\n");
+        let own = name.to_owned();
+        Origin::answering(name, move |_, stream| {
+            reply(stream, 200, &[("x-origin", &own)], &body)
+        })
+    }
+
+    /// Calls `answer` once a request; it writes whatever it likes. Err closes the connection, Ok reads on.
+    pub fn answering(
+        name: &str,
+        answer: impl Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::on((Ipv4Addr::LOCALHOST, 0).into(), name, answer)
+    }
+
+    /// As `answering`, on that address.
+    pub fn on(
+        address: SocketAddr,
+        name: &str,
+        answer: impl Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
+        let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+        let shared = Arc::new(Shared {
+            answer: Box::new(answer),
+            stopped: AtomicBool::new(false),
+            served: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            requests: Mutex::default(),
+            open: Mutex::default(),
+        });
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        thread::spawn({
+            let shared = shared.clone();
+            move || accept(listener, &shared)
+        });
+        Origin {
+            name: name.to_owned(),
+            address,
+            shared,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests came.
+    pub fn served(&self) -> usize {
+        self.shared.served.load(Ordering::SeqCst)
+    }
+
+    /// How many connections came.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The requests that came, the first 2,000.
+    pub fn requests(&self) -> Vec<Message> {
+        self.shared
+            .requests
+            .lock()
+            .expect("no test panics while it holds this")
+            .clone()
+    }
+
+    /// The newest request; panics when none came.
+    #[track_caller]
+    pub fn last(&self) -> Message {
+        self.requests()
+            .pop()
+            .unwrap_or_else(|| panic!("origin {} got no request", self.name))
+    }
+
+    /// Closes the listening socket and every connection: from now on connecting is refused.
+    pub fn stop(&self) {
+        if self.shared.stopped.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        // Wakes the accept loop, which then drops the listening socket.
+        let _ = TcpStream::connect(self.address);
+        crate::wait_until("an origin stops listening", || {
+            TcpStream::connect(self.address).is_err()
+        });
+        for stream in self.shared.open.lock().expect("as above").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+/// Writes a whole response with `Content-Length`.
+pub fn reply(
+    stream: &mut TcpStream,
+    status: u16,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<()> {
+    let mut text = format!(
+        "HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    stream.write_all(text.as_bytes())
+}
+
+fn accept(listener: TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        let shared = shared.clone();
+        thread::spawn(move || serve(stream, &shared));
+    }
+}
+
+/// Ends when the peer closes, breaks off, or sends what is no HTTP.
+fn serve(mut stream: TcpStream, shared: &Shared) {
+    let (Ok(reading), Ok(kept)) = (stream.try_clone(), stream.try_clone()) else {
+        return;
+    };
+    let _ = stream.set_nodelay(true);
+    shared
+        .open
+        .lock()
+        .expect("no test panics while it holds this")
+        .push(kept);
+    let mut reading = BufReader::new(reading);
+    while let Ok(Some(request)) = Message::read_request(&mut reading) {
+        shared.served.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut requests = shared.requests.lock().expect("as above");
+            if requests.len() < KEPT {
+                requests.push(request.clone());
+            }
+        }
+        if (shared.answer)(&request, &mut stream).is_err() {
+            break;
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}

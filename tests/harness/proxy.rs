@@ -1,0 +1,345 @@
+//! The binary under test, running with a configuration of the test's own in a folder of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::client::{Client, get, send};
+use crate::message::Message;
+use crate::metrics::Metrics;
+use crate::ports::Port;
+use crate::process::{Process, Signal};
+use crate::wait::{wait_for, wait_until, within};
+use crate::{binary, wait};
+
+/// What every proxy of the tests takes for changes.
+pub const TOKEN: &str = "open-sesame";
+
+/// A proxy to be: its configuration and the files beside it.
+///
+/// `"@NAME"` in the configuration becomes an address of 127.0.0.1 that is free, the same for the same name. Tables `[proxy]`,
+/// `[admin]` and `[log]` that the text lacks are added: two workers, the admin port, a JSON access log on standard output.
+pub struct Setup {
+    config: String,
+    folder: TempDir,
+    ports: BTreeMap<String, Port>,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    setup: Setup,
+    process: Process,
+}
+
+impl Setup {
+    pub fn new(config: impl AsRef<str>) -> Setup {
+        let folder = tempfile::Builder::new()
+            .prefix("tidegate-")
+            .tempdir()
+            .expect("a temporary folder");
+        let mut setup = Setup {
+            config: String::new(),
+            folder,
+            ports: BTreeMap::new(),
+        };
+        setup.config(config);
+        setup
+    }
+
+    /// Puts a file beside the configuration.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
+        self.write(name, content);
+        self
+    }
+
+    /// Starts the proxy and waits until it serves; panics with its log when it doesn't.
+    #[track_caller]
+    pub fn start(self) -> Proxy {
+        let process = Process::start(self.command("run").current_dir(self.folder.path()));
+        let mut proxy = Proxy {
+            setup: self,
+            process,
+        };
+        let up = within(Duration::from_secs(30), || {
+            if let Some(status) = proxy.process.ended() {
+                panic!(
+                    "the proxy ended at its start: {status}\n{}",
+                    proxy.stderr().join("\n")
+                );
+            }
+            Client::try_connect(proxy.setup.address("admin")).ok()?;
+            (get(proxy.setup.address("admin"), "/healthz").status() == 200).then_some(())
+        });
+        assert!(up.is_some(), "the proxy's /healthz did not become 200");
+        proxy
+    }
+
+    /// Runs `tidegate COMMAND -c CONFIG` to its end: exit code, standard output, standard error.
+    pub fn run(&self, command: &str) -> (i32, String, String) {
+        let output = self
+            .command(command)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The address that `"@NAME"` stands for.
+    #[track_caller]
+    pub fn address(&self, name: &str) -> SocketAddr {
+        self.ports
+            .get(name)
+            .unwrap_or_else(|| panic!("no \"@{name}\" in the configuration"))
+            .address()
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut binary = Command::new(binary::tidegate());
+        binary
+            .arg(command)
+            .arg("-c")
+            .arg(self.config_path())
+            .env("NO_COLOR", "1");
+        // One folder of compiled plugins for all tests of this build.
+        if let Some(target) = binary::tidegate().ancestors().nth(2) {
+            binary.env("XDG_CACHE_HOME", target.join("tests-cache"));
+        }
+        binary
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.folder.path().join("tidegate.toml")
+    }
+
+    fn config(&mut self, text: impl AsRef<str>) {
+        let mut text = text.as_ref().to_owned();
+        for (table, lines) in [
+            ("[proxy]", "workers = 2\n".to_owned()),
+            (
+                "[admin]",
+                format!("bind = \"@admin\"\ntoken = \"{TOKEN}\"\n"),
+            ),
+            (
+                "[log]",
+                "access = \"stdout\"\nformat = \"json\"\n".to_owned(),
+            ),
+        ] {
+            if !text.lines().any(|line| line.trim() == table) {
+                text.push_str(&format!("\n{table}\n{lines}"));
+            }
+        }
+        self.config = self.place(&text);
+        self.write("tidegate.toml", &self.config);
+    }
+
+    /// Replaces `"@NAME"` by addresses.
+    fn place(&mut self, text: &str) -> String {
+        let mut placed = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("\"@") {
+            let (name, after) = after.split_once('"').expect("a string ends");
+            let port = self.ports.entry(name.to_owned()).or_insert_with(Port::free);
+            placed.push_str(&format!("{before}\"{}\"", port.address()));
+            rest = after;
+        }
+        placed + rest
+    }
+
+    /// A rename, so that nobody reads half a file.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(name);
+        let draft = self.folder.path().join(format!(".{name}.draft"));
+        fs::write(&draft, content)
+            .and_then(|()| fs::rename(&draft, &path))
+            .expect("a file can be written");
+    }
+}
+
+impl Proxy {
+    /// With this configuration; see [`Setup`].
+    #[track_caller]
+    pub fn start(config: impl AsRef<str>) -> Proxy {
+        Setup::new(config).start()
+    }
+
+    /// Where the listener bound to `"@NAME"` is.
+    #[track_caller]
+    pub fn address(&self, name: &str) -> SocketAddr {
+        self.setup.address(name)
+    }
+
+    /// `http://…` of the listener bound to `"@web"`, with a path.
+    #[track_caller]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("web"))
+    }
+
+    /// A GET to the listener `web`, on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Message {
+        get(self.address("web"), path)
+    }
+
+    /// A request, as text, to the listener `web`, on a connection of its own.
+    #[track_caller]
+    pub fn send(&self, request: &str) -> Message {
+        send(self.address("web"), request)
+    }
+
+    /// The bodies of that many GETs: which origins answered.
+    #[track_caller]
+    pub fn origins(&self, path: &str, count: usize) -> Vec<String> {
+        let mut client = Client::connect(self.address("web"));
+        (0..count).map(|_| client.get(path).text()).collect()
+    }
+
+    /// A request to the admin port, with the token.
+    #[track_caller]
+    pub fn admin(&self, method: &str, path: &str, body: &[u8]) -> Message {
+        let mut client = Client::connect(self.address("admin"));
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n\r\n",
+            self.address("admin"),
+            body.len()
+        );
+        client
+            .write(&[head.as_bytes(), body].concat())
+            .expect("the admin port takes a request");
+        client
+            .read()
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
+    /// `/api/v1/status`.
+    #[track_caller]
+    pub fn status(&self) -> serde_json::Value {
+        let answer = self.admin("GET", "/api/v1/status", b"");
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()
+    }
+
+    #[track_caller]
+    pub fn generation(&self) -> u64 {
+        self.status()["generation"]
+            .as_u64()
+            .expect("the status has a generation")
+    }
+
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        let answer = self.admin("GET", "/metrics", b"");
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        Metrics {
+            text: answer.text(),
+        }
+    }
+
+    /// `PUT /api/v1/plugins/NAME`.
+    #[track_caller]
+    pub fn swap(&self, plugin: &str, wasm: &[u8]) -> Message {
+        self.admin("PUT", &format!("/api/v1/plugins/{plugin}"), wasm)
+    }
+
+    /// Writes a new configuration, without telling the proxy.
+    pub fn write_config(&mut self, config: impl AsRef<str>) {
+        self.setup.config(config);
+    }
+
+    pub fn write_file(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.setup.write(name, content);
+    }
+
+    pub fn path(&self) -> &Path {
+        self.setup.path()
+    }
+
+    /// `POST /api/v1/reload`.
+    #[track_caller]
+    pub fn reload(&self) -> Message {
+        self.admin("POST", "/api/v1/reload", b"")
+    }
+
+    /// Writes this configuration and reloads it; panics when it is refused.
+    #[track_caller]
+    pub fn reconfigure(&mut self, config: impl AsRef<str>) {
+        self.write_config(config);
+        let answer = self.reload();
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
+
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn exit(&mut self) -> ExitStatus {
+        self.process.exit(Duration::from_secs(40))
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub fn stdout(&self) -> Vec<String> {
+        self.process.stdout()
+    }
+
+    pub fn stderr(&self) -> Vec<String> {
+        self.process.stderr()
+    }
+
+    /// The access log's lines as JSON, once there are at least that many.
+    #[track_caller]
+    pub fn access_log(&self, lines: usize) -> Vec<serde_json::Value> {
+        wait_for(&format!("{lines} lines of access log"), || {
+            let seen = self.stdout();
+            (seen.len() >= lines).then_some(seen)
+        })
+        .iter()
+        .map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in access log line {line:?}"))
+        })
+        .collect()
+    }
+
+    /// Returns once a line of the log holds all of these words.
+    #[track_caller]
+    pub fn wait_for_log(&self, words: &[&str]) -> String {
+        let has = |line: &String| words.iter().all(|word| line.contains(word));
+        wait_for(&format!("a log line with {words:?}"), || {
+            self.stderr().into_iter().find(has)
+        })
+    }
+
+    /// Returns once the configuration that serves is of that generation.
+    #[track_caller]
+    pub fn wait_for_generation(&self, generation: u64) {
+        wait_until(&format!("generation {generation}"), || {
+            self.generation() >= generation
+        });
+    }
+
+    /// Returns once the admin port answers no more.
+    pub fn gone(&self) -> bool {
+        wait::within(Duration::from_secs(20), || {
+            Client::try_connect(self.address("admin")).err()
+        })
+        .is_some()
+    }
+}
