@@ -138,6 +138,10 @@ pub struct ListenerTimeouts {
     pub request_head: Duration,
     /// Between requests on a kept connection. HAProxy's `timeout http-keep-alive`.
     pub idle: Duration,
+    /// How long a client may send nothing of a request's body, or take nothing of a response. HAProxy's `timeout client`.
+    pub body: Duration,
+    /// How long an upgraded connection (WebSocket) may be silent both ways. HAProxy's `timeout tunnel`.
+    pub tunnel: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -1,1 +1,20 @@
-//! A request's way, one file a step.
+//! A request's way, one file a step: `accept` hands connections to workers; on its `worker` a connection's requests pass
+//! `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and `forward`, `respond` and `log`.
+//!
+//! ```text
+//! accept ─► worker ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
+//!                     hop-by-hop  listener  router   route     balancer  server    filters   RequestEnded
+//!                     forwarded   fetch                          ▲────retry──┘      reversed
+//! ```
+//!
+//! The steps hold hook traits, never a plugin, and speak `crate::http`'s own types, never hyper's: they are tested with
+//! closures, and the engine below can be replaced. A `Site` is what they need of the configuration; a request pins the one
+//! that it began with.
+
+mod accept;
+mod site;
+mod worker;
+
+pub use accept::accept;
+pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
+pub use worker::{WorkerHandle, Workers};

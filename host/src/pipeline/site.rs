@@ -1,0 +1,164 @@
+//! One generation of the configuration as one worker needs it: every name looked up, every plugin instance at hand.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
+use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
+use crate::hook;
+use crate::upstream;
+
+/// One generation on one worker. A request holds it until its response's head is sent.
+pub struct Site {
+    pub generation: Generation,
+    pub listeners: Vec<ListenerSite>,
+    /// By `RouteIndex`.
+    pub routes: Vec<RouteSite>,
+    /// By `PoolIndex`.
+    pub pools: Vec<PoolSite>,
+    /// Peers whose forwarding fields are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whatever its builder wants to live as long.
+    pub hold: Box<dyn Any>,
+}
+
+/// A plugin in a chain of filters, in one or both roles.
+pub struct Filter {
+    pub name: Rc<str>,
+    pub request: Option<Rc<dyn hook::RequestFilter>>,
+    pub response: Option<Rc<dyn hook::ResponseFilter>>,
+    pub on_failure: OnFailure,
+}
+
+pub struct ListenerSite {
+    pub name: Rc<str>,
+    pub filters: Vec<Filter>,
+    pub router: Option<(Rc<str>, Rc<dyn hook::Router>)>,
+    /// Where requests go that no route takes. None: 404.
+    pub pool: Option<PoolIndex>,
+    pub timeouts: ListenerTimeouts,
+}
+
+pub struct RouteSite {
+    pub name: Rc<str>,
+    pub filters: Vec<Filter>,
+    /// One pool, or several with their weights. Empty: the listener's.
+    pub pools: Vec<(PoolIndex, u32)>,
+    pub access_log: bool,
+}
+
+pub struct ServerSite {
+    pub live: Arc<upstream::Server>,
+    pub name: Rc<str>,
+    /// `host:port`.
+    pub address: Rc<str>,
+    /// 0: takes no new users.
+    pub weight: u32,
+    /// Only for when no other server can be used.
+    pub backup: bool,
+}
+
+pub struct PoolSite {
+    pub name: Rc<str>,
+    pub balancer: (Rc<str>, Rc<dyn hook::Balancer>),
+    pub timeouts: PoolTimeouts,
+    /// Attempts after the first.
+    pub retries: u32,
+    servers: Vec<ServerSite>,
+    /// Slots in order, each with its server's place in `servers`.
+    slots: Vec<(Slot, u32)>,
+    /// Where native round robin goes on.
+    turn: Cell<usize>,
+}
+
+impl Site {
+    /// What a worker has before it is given anything.
+    pub(super) fn empty() -> Site {
+        Site {
+            generation: Generation(0),
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            pools: Vec::new(),
+            trusted_proxies: Vec::new(),
+            hold: Box::new(()),
+        }
+    }
+
+    pub fn listener(&self, name: &str) -> Option<&ListenerSite> {
+        self.listeners
+            .iter()
+            .find(|listener| &*listener.name == name)
+    }
+
+    pub fn route(&self, index: RouteIndex) -> Option<&RouteSite> {
+        self.routes.get(index.0 as usize)
+    }
+
+    pub fn pool(&self, index: PoolIndex) -> Option<&PoolSite> {
+        self.pools.get(index.0 as usize)
+    }
+}
+
+impl PoolSite {
+    pub fn new(
+        name: Rc<str>,
+        balancer: (Rc<str>, Rc<dyn hook::Balancer>),
+        servers: Vec<ServerSite>,
+        timeouts: PoolTimeouts,
+        retries: u32,
+    ) -> PoolSite {
+        let mut slots: Vec<_> = (0..)
+            .zip(&servers)
+            .map(|(at, server)| (server.live.slot(), at))
+            .collect();
+        slots.sort_unstable();
+        PoolSite {
+            name,
+            balancer,
+            timeouts,
+            retries,
+            servers,
+            slots,
+            turn: Cell::new(0),
+        }
+    }
+
+    pub fn servers(&self) -> &[ServerSite] {
+        &self.servers
+    }
+
+    /// The server in that slot. None: it is not of this pool.
+    pub fn server(&self, slot: Slot) -> Option<&ServerSite> {
+        let at = self
+            .slots
+            .binary_search_by_key(&slot, |(slot, _)| *slot)
+            .ok()?;
+        self.servers.get(self.slots[at].1 as usize)
+    }
+
+    /// The next eligible server in turn; backups only when there is no other.
+    pub(super) fn in_turn(&self, tried: &[Slot]) -> Option<&ServerSite> {
+        let count = self.servers.len();
+        let next = |backup: bool| {
+            let places = (0..count).map(|step| (self.turn.get() + step) % count);
+            let mut eligible = places.filter(|at| {
+                let server = &self.servers[*at];
+                server.backup == backup
+                    && server.takes_users()
+                    && !tried.contains(&server.live.slot())
+            });
+            eligible.next()
+        };
+        let at = next(false).or_else(|| next(true))?;
+        self.turn.set((at + 1) % count);
+        Some(&self.servers[at])
+    }
+}
+
+impl ServerSite {
+    pub(super) fn takes_users(&self) -> bool {
+        self.weight > 0
+    }
+}
