@@ -12,6 +12,21 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// Variables that the outer cargo, or the user for its sake, sets for the host's own compilation.
+const OUTER_ONLY: &[&str] = &[
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_MAKEFLAGS",
+    "CARGO_TARGET_DIR",
+    "MAKEFLAGS",
+    "RUSTC",
+    "RUSTC_LINKER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+];
+
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
         .parent()
@@ -63,15 +78,9 @@ fn compile(root: &Path, target: &Path, plugins: &[String]) -> PathBuf {
     for name in plugins {
         cargo.args(["--package", &format!("tidegate-plugin-{name}")]);
     }
-    // What the outer cargo sets for the host (clippy's wrapper, coverage flags, …) is not meant for the plugins.
-    for (key, _) in env::vars_os() {
-        let name = key.to_string_lossy();
-        if name.starts_with("CARGO_") && name != "CARGO_HOME"
-            || name.starts_with("RUSTC")
-            || name == "RUSTFLAGS"
-        {
-            cargo.env_remove(&key);
-        }
+    // What the outer cargo sets for the host (clippy's wrapper, flags, target) is not meant for the plugins.
+    for name in OUTER_ONLY {
+        cargo.env_remove(name);
     }
     let output = cargo
         .output()

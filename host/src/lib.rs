@@ -16,6 +16,7 @@
 //! is no public API.
 
 pub mod admin;
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;

@@ -46,6 +46,9 @@ pub enum Cause {
 
 impl Rejected {
     pub fn new(cause: Cause, problem: impl Into<String>) -> Rejected {
-        Rejected { cause, problems: vec![problem.into()] }
+        Rejected {
+            cause,
+            problems: vec![problem.into()],
+        }
     }
 }

@@ -1,8 +1,161 @@
 //! One mechanism for every change: a `Change` comes in, a complete candidate is built off the request path, and either every
 //! worker runs it or nothing has changed.
+//!
+//! `run` is the loop; `draft` and `candidate` are its two halves, `listeners` the sockets, `generation` what runs and what is
+//! kept, `shared` what others may read, `watch` the files on disk.
 
+mod candidate;
 pub mod change;
+mod draft;
+mod generation;
+mod listeners;
+mod metrics;
+mod run;
+mod shared;
 pub mod status;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch as signal};
+
+use crate::base::ids::Generation;
+use crate::config::{Config, Problems};
+use crate::pipeline::WorkerHandle;
+use crate::plugin::Runtime;
+use crate::upstream::LiveTable;
 
 pub use change::{Applied, Cause, Change, Rejected};
+pub use draft::hex;
+pub use run::shipped_names;
+pub use shared::AdminPort;
 pub use status::Status;
+
+use candidate::{Candidate, Snapshots};
+use draft::Draft;
+use generation::Kept;
+use run::{Loop, Order};
+use shared::Shared;
+
+/// Orders that may wait for the loop; whoever sends more waits with them.
+const MOST_WAITING: usize = 64;
+
+/// A hold on the running proxy: read its status, change it, end it.
+#[derive(Clone)]
+pub struct Control {
+    orders: mpsc::Sender<Order>,
+    shared: Arc<Shared>,
+    registry: Arc<Registry>,
+    stop: signal::Sender<bool>,
+}
+
+/// What the loop is built on.
+pub struct Parts {
+    pub path: PathBuf,
+    pub runtime: Runtime,
+    pub live: Arc<LiveTable>,
+    pub workers: Vec<WorkerHandle>,
+    /// With the collectors of the floors below in it.
+    pub registry: Registry,
+}
+
+impl Control {
+    /// Brings up the first generation; on an error nothing listens. Runs on a tokio runtime that is no worker's.
+    pub async fn start(parts: Parts, config: Config) -> Result<Control, Rejected> {
+        let Parts {
+            path,
+            runtime,
+            live,
+            workers,
+            mut registry,
+        } = parts;
+        let shared = Shared::new(workers.clone());
+        metrics::register(&mut registry, &shared);
+        let mut changes = Loop::new(path, runtime, live, workers, shared.clone());
+        changes.start(config).await?;
+        let (orders, waiting) = mpsc::channel(MOST_WAITING);
+        let stop = signal::Sender::new(false);
+        tokio::spawn(changes.serve(waiting, stop.subscribe()));
+        tokio::spawn(shared.clone().watch_workers());
+        Ok(Control {
+            orders,
+            shared,
+            registry: Arc::new(registry),
+            stop,
+        })
+    }
+
+    /// Answers once every worker runs the change, or once it is refused.
+    pub async fn change(&self, change: Change) -> Result<Applied, Rejected> {
+        let leaving =
+            || Rejected::new(Cause::Draining, "the proxy is draining and takes no change");
+        if self.shared.is_draining() {
+            return Err(leaving());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.orders
+            .send(Order { change, answer })
+            .await
+            .map_err(|_| leaving())?;
+        answered.await.map_err(|_| leaving())?
+    }
+
+    pub fn status(&self) -> Status {
+        status::of(&self.shared)
+    }
+
+    /// Whether traffic would be served, and by this pool; or why not.
+    pub fn health(&self, pool: Option<&str>) -> Result<(), String> {
+        status::health(&self.shared, pool)
+    }
+
+    /// The Prometheus text of all metrics.
+    pub fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string can't fail, and our collectors don't.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The admin port, now and whenever it changes.
+    pub fn admin_port(&self) -> signal::Receiver<Option<AdminPort>> {
+        self.shared.admin()
+    }
+
+    /// Health checks fail from now on, listening sockets are closed, connections are let go as their requests end.
+    /// Resolves when the last is gone, or after the drain timeout; false: some were cut.
+    pub async fn drain(&self) -> bool {
+        self.shared.begin_drain();
+        self.stop.send_replace(true);
+        let timeout = self
+            .shared
+            .running()
+            .map_or(Duration::ZERO, |running| running.config.proxy.drain_timeout);
+        let drains = self
+            .shared
+            .workers
+            .iter()
+            .map(|worker| worker.drain(timeout));
+        futures_util::future::join_all(drains).await;
+        self.shared
+            .workers
+            .iter()
+            .all(|worker| worker.connections() == 0)
+    }
+}
+
+/// Builds a candidate of `config` and drops it: all that `tidegate check` can tell. Blocks.
+pub fn check(runtime: Runtime, live: Arc<LiveTable>, config: Config) -> Result<(), Problems> {
+    let kept = Kept {
+        runtime,
+        live,
+        uploads: Default::default(),
+        running: None,
+        workers: 1,
+    };
+    let draft = Draft::new(&kept, config);
+    Candidate::prepare(&kept, draft, Generation(1), Snapshots::new()).map(drop)
+}

@@ -1,6 +1,20 @@
 //! What a running proxy says of itself: `/api/v1/status`, `/pools` and `/plugins` show these as JSON.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::Serialize;
+
+use crate::base::ids::PoolIndex;
+use crate::config::Config;
+use crate::config::checked::{self, PluginUse};
+use crate::plugin::{Cause, PluginShared, Role};
+use crate::upstream::Server;
+
+use super::draft::hex;
+use super::generation::{Running, RunningPlugin};
+use super::shared::{Shared, rfc3339};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -78,14 +92,168 @@ pub struct PluginStatus {
     pub sha256: String,
     pub size: usize,
     pub roles: Vec<String>,
-    /// `warm`, `failing` (backing off on some worker) or `quarantined`.
+    /// `warm`, or `quarantined` on at least one worker.
     pub state: &'static str,
     /// The generation that brought its instances.
     pub since_generation: u64,
     /// Living instances, those of old generations that requests still hold included.
-    pub instances: u64,
+    pub instances: usize,
     pub calls: u64,
     pub failures: u64,
     /// Mean time of a call, nanoseconds, from a sample; 0 before the first.
     pub mean_call_ns: u64,
+}
+
+pub(super) fn of(shared: &Shared) -> Status {
+    let running = shared.running();
+    let config = running.as_ref().map(|running| &running.config);
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        generation: running.as_ref().map_or(0, |running| running.generation.0),
+        started: rfc3339(shared.started),
+        uptime_seconds: shared.uptime().as_secs(),
+        workers: shared.workers.len(),
+        draining: shared.is_draining(),
+        config: config
+            .map(|c| c.source.path.display().to_string())
+            .unwrap_or_default(),
+        last_change: shared.last_change(),
+        listeners: config
+            .map(|c| listeners(c, &shared.addresses()))
+            .unwrap_or_default(),
+        routes: config.map(|c| routes(c)).unwrap_or_default(),
+        pools: running.as_ref().map(|r| pools(r)).unwrap_or_default(),
+        plugins: running.as_ref().map(|r| plugins(r)).unwrap_or_default(),
+    }
+}
+
+/// Whether traffic would be served: listeners bound, workers answering, no drain begun, and a usable server in `pool`.
+pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> {
+    if shared.is_draining() {
+        return Err("draining".into());
+    }
+    let Some(running) = shared.running() else {
+        return Err("starting".into());
+    };
+    let silent = shared.silent_workers();
+    if !silent.is_empty() {
+        return Err(format!("workers that don't answer: {silent:?}"));
+    }
+    let Some(pool) = pool else { return Ok(()) };
+    let found = running.config.pools.iter().find(|known| known.name == pool);
+    match found {
+        None => Err(format!("there is no pool \"{pool}\"")),
+        Some(found) if found.servers.iter().all(|server| server.weight == 0) => {
+            Err(format!("pool \"{pool}\" has no usable server"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn listeners(config: &Config, addresses: &[(String, SocketAddr)]) -> Vec<ListenerStatus> {
+    let one = |listener: &checked::Listener| ListenerStatus {
+        name: listener.name.clone(),
+        addresses: addresses
+            .iter()
+            .filter(|(name, _)| *name == listener.name)
+            .map(|(_, address)| address.to_string())
+            .collect(),
+        router: listener
+            .router
+            .as_ref()
+            .map(|router| plugin_name(config, router)),
+        filters: listener
+            .filters
+            .iter()
+            .map(|filter| plugin_name(config, filter))
+            .collect(),
+        pool: listener.pool.map(|pool| pool_name(config, pool)),
+    };
+    config.listeners.iter().map(one).collect()
+}
+
+fn routes(config: &Config) -> Vec<RouteStatus> {
+    let one = |route: &checked::Route| RouteStatus {
+        name: route.name.clone(),
+        pools: route
+            .pools
+            .iter()
+            .map(|(pool, _)| pool_name(config, *pool))
+            .collect(),
+        filters: route
+            .filters
+            .iter()
+            .map(|filter| plugin_name(config, filter))
+            .collect(),
+    };
+    config.routes.iter().map(one).collect()
+}
+
+fn pools(running: &Running) -> Vec<PoolStatus> {
+    let config = &running.config;
+    let pools = config.pools.iter().zip(&running.servers);
+    let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
+        name: pool.name.clone(),
+        balancer: plugin_name(config, &pool.balancer),
+        servers: pool.servers.iter().zip(live).map(server).collect(),
+    };
+    pools.map(one).collect()
+}
+
+fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
+    ServerStatus {
+        name: written.name.clone(),
+        address: written.address.clone(),
+        weight: written.weight,
+        state: "ready",
+        backup: written.backup,
+        in_flight: live.inflight(),
+        ewma_us: live.ewma_us(),
+    }
+}
+
+fn plugins(running: &Running) -> Vec<PluginStatus> {
+    let one = |plugin: &RunningPlugin| {
+        let shared = &plugin.shared;
+        PluginStatus {
+            name: plugin.name.clone(),
+            source: plugin.source.clone(),
+            sha256: hex(&plugin.artifact.sha256()),
+            size: plugin.artifact.size(),
+            roles: plugin
+                .artifact
+                .roles()
+                .to_string()
+                .split(", ")
+                .map(str::to_owned)
+                .collect(),
+            state: if shared.quarantined() > 0 {
+                "quarantined"
+            } else {
+                "warm"
+            },
+            since_generation: plugin.since.0,
+            instances: shared.instances(),
+            calls: Role::ALL.iter().map(|role| shared.calls(*role)).sum(),
+            failures: Cause::ALL.iter().map(|cause| shared.failures(*cause)).sum(),
+            mean_call_ns: mean_call_ns(shared),
+        }
+    };
+    running.plugins.iter().map(one).collect()
+}
+
+fn mean_call_ns(shared: &PluginShared) -> u64 {
+    let times = Role::ALL.iter().map(|role| shared.time(*role));
+    let (time, calls) = times.fold((Duration::ZERO, 0), |sum, one| {
+        (sum.0 + one.0, sum.1 + one.1)
+    });
+    (time.as_nanos() as u64).checked_div(calls).unwrap_or(0)
+}
+
+fn plugin_name(config: &Config, used: &PluginUse) -> String {
+    config.plugins[used.value.0 as usize].name.clone()
+}
+
+fn pool_name(config: &Config, pool: PoolIndex) -> String {
+    config.pools[pool.0 as usize].name.clone()
 }

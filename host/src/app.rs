@@ -1,0 +1,244 @@
+//! The only file that knows all floors: it starts a proxy from a configuration, keeps the admin surface in step with it,
+//! and sees it out.
+//!
+//! Three kinds of threads: the workers (one a core, `pipeline`), the admin surface's own (`admin`), and the runtime that
+//! this file makes for the rest: accepting, the change loop, signals.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin;
+use crate::base::event::Observer;
+use crate::config::{Config, Problems};
+use crate::control::{AdminPort, Change, Control, Parts, Rejected, Status};
+use crate::observe;
+use crate::pipeline::Workers;
+use crate::plugin::{Runtime, RuntimeOptions};
+use crate::state::State;
+use crate::upstream::LiveTable;
+
+/// Runs a proxy until it is told to leave, and has drained.
+pub fn run(config: Config, ready: impl FnOnce(&Control) + Send) -> Result<(), Failure> {
+    let control_threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(Failure::system("the control thread"))?;
+    control_threads.block_on(serve(config, ready))
+}
+
+/// Why a proxy did not start, each problem whole.
+#[derive(Debug)]
+pub struct Failure(pub Vec<String>);
+
+async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failure> {
+    // Before anything can fail for long: a signal that comes meanwhile must not kill us half-way.
+    let mut signals = Signals::new().map_err(Failure::system("signals"))?;
+    let live = LiveTable::new();
+    let runtime = plugin_runtime(live.clone())?;
+    let observers = observe::start(&config.log).map_err(Failure::system("the access log"))?;
+    let observer: Arc<dyn Observer> = observers.observer();
+    let workers = Workers::spawn(config.proxy.workers, observer)
+        .map_err(Failure::system("the worker threads"))?;
+    let mut registry = Registry::default();
+    observers.register(&mut registry);
+    registry.register_collector(runtime.collector());
+    let path = config.source.path.clone();
+    let parts = Parts {
+        path,
+        runtime,
+        live,
+        workers: workers.handles().to_vec(),
+        registry,
+    };
+    let control = Control::start(parts, config).await?;
+    let admin = tokio::spawn(keep_admin(control.clone()));
+    ready(&control);
+    signals.obey(&control).await;
+    drain(&control, &mut signals).await;
+    admin.abort();
+    observers.flush();
+    Ok(())
+}
+
+/// A plugin runtime that keeps compiled code in the user's cache folder.
+pub fn plugin_runtime(live: Arc<LiveTable>) -> Result<Runtime, Failure> {
+    let options = RuntimeOptions {
+        cache: cache_folder(),
+        live,
+        state: State::new(),
+    };
+    Runtime::new(options).map_err(|error| Failure(vec![error.to_string()]))
+}
+
+/// All that can be told of a configuration without running it. Blocks.
+pub fn check(config: Config) -> Result<(), Problems> {
+    let live = LiveTable::new();
+    let source = config.source.clone();
+    let runtime = plugin_runtime(live.clone()).map_err(|Failure(list)| {
+        let mut problems = Problems::new(source);
+        for message in list {
+            problems.push(crate::config::Problem::of_file(
+                message,
+                "plugins can't be checked without it",
+            ));
+        }
+        problems
+    })?;
+    crate::control::check(runtime, live, config)
+}
+
+/// What the process says of itself goes to standard error.
+pub fn start_log(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(crate::config::color_for(&std::io::stderr()));
+    // Set already: a test in this process did it.
+    let _ = log.try_init();
+}
+
+/// systemd's `CacheDirectory=`, else the XDG base directory's.
+fn cache_folder() -> Option<PathBuf> {
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    from("CACHE_DIRECTORY")
+        .or_else(|| from("XDG_CACHE_HOME"))
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .map(|folder| folder.join("tidegate"))
+}
+
+/// Serves the admin port as the running configuration has it.
+async fn keep_admin(control: Control) {
+    let mut ports = control.admin_port();
+    let mut serving: Option<(AdminPort, admin::Server)> = None;
+    loop {
+        let wanted = ports.borrow_and_update().clone();
+        serving = match (wanted, serving.take()) {
+            (Some(wanted), Some((old, server))) if Arc::ptr_eq(&wanted.socket, &old.socket) => {
+                server.set_token(wanted.token.as_ref().map(|token| token.0.clone()));
+                Some((wanted, server))
+            }
+            (Some(wanted), _) => start_admin(&control, wanted),
+            (None, _) => None,
+        };
+        if ports.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn start_admin(control: &Control, port: AdminPort) -> Option<(AdminPort, admin::Server)> {
+    let token = port.token.as_ref().map(|token| token.0.clone());
+    // The surface accepts on a runtime of its own, so it needs a descriptor of its own.
+    let socket = port
+        .socket
+        .as_fd()
+        .try_clone_to_owned()
+        .map(std::net::TcpListener::from);
+    let started = socket.and_then(|socket| admin::start(socket, token, Arc::new(control.clone())));
+    match started {
+        Ok(server) => Some((port, server)),
+        Err(error) => {
+            tracing::error!(%error, "the admin surface can't be served");
+            None
+        }
+    }
+}
+
+impl admin::Proxy for Control {
+    fn status(&self) -> Arc<Status> {
+        Arc::new(Control::status(self))
+    }
+
+    fn metrics_text(&self) -> String {
+        Control::metrics_text(self)
+    }
+
+    fn health(&self, pool: Option<&str>) -> Result<(), String> {
+        Control::health(self, pool)
+    }
+
+    fn change(&self, change: Change) -> admin::ChangeFuture<'_> {
+        Box::pin(Control::change(self, change))
+    }
+}
+
+/// HUP reloads; TERM and INT end.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until the first TERM or INT.
+    async fn obey(&mut self, control: &Control) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    let control = control.clone();
+                    // The loop tells what came of it.
+                    tokio::spawn(async move { let _ = control.change(Change::Reload).await; });
+                }
+                () = Self::leave(&mut self.terminate, &mut self.interrupt) => return,
+            }
+        }
+    }
+
+    async fn leave(terminate: &mut Signal, interrupt: &mut Signal) {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// Lets go of what is in flight; a second signal cuts it.
+async fn drain(control: &Control, signals: &mut Signals) {
+    tracing::info!("draining: no new connections");
+    if std::io::stderr().is_terminal() {
+        tracing::info!("a second signal ends what is still in flight");
+    }
+    tokio::select! {
+        drained = control.drain() => match drained {
+            true => tracing::info!("drained"),
+            false => tracing::warn!("the drain timeout is over: connections in flight are cut"),
+        },
+        () = Signals::leave(&mut signals.terminate, &mut signals.interrupt) => {
+            tracing::warn!("told twice: connections in flight are cut");
+        }
+    }
+}
+
+impl Failure {
+    fn system<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Failure {
+        move |error| Failure(vec![format!("{what} can't be had: {error}")])
+    }
+}
+
+impl From<Rejected> for Failure {
+    fn from(rejected: Rejected) -> Failure {
+        Failure(rejected.problems)
+    }
+}

@@ -1,0 +1,303 @@
+//! The second half of a candidate: instances are made and configured, and a site for each worker is put together from
+//! them. Nothing here touches what runs.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::ids::{Generation, PluginIndex};
+use crate::config::checked::{OnFailure, PluginUse};
+use crate::config::{Config, Problem, Problems};
+use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
+use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
+use crate::upstream::Server;
+
+use super::draft::{Draft, Loaded};
+use super::generation::{Fingerprint, Hold, Kept, Running, RunningPlugin, Upload};
+
+/// A generation that is complete and runs nowhere yet.
+pub struct Candidate {
+    pub running: Running,
+    pub uploads: HashMap<String, Upload>,
+    /// One a worker.
+    pub parts: Vec<WorkerParts>,
+    /// The plugins whose instances are new.
+    pub fresh: Vec<String>,
+}
+
+/// What a worker needs to make its site.
+pub struct WorkerParts {
+    generation: Generation,
+    config: Arc<Config>,
+    servers: Arc<Vec<Vec<Arc<Server>>>>,
+    /// By plugin: its instance, or none where the one that runs lives on.
+    seeds: Vec<(Fingerprint, Roles, Option<Seed>)>,
+}
+
+/// The state of the instances that a plugin's new ones follow, by plugin name.
+pub type Snapshots = HashMap<String, Vec<Vec<u8>>>;
+
+impl Candidate {
+    /// Blocks: instantiates and configures.
+    pub fn prepare(
+        kept: &Kept,
+        draft: Draft,
+        generation: Generation,
+        mut snapshots: Snapshots,
+    ) -> Result<Candidate, Problems> {
+        let Draft {
+            config,
+            servers,
+            parts,
+            mut problems,
+            uploads,
+        } = draft;
+        let mut plugins = Vec::with_capacity(parts.len());
+        for (index, part) in parts.into_iter().enumerate() {
+            let Some(loaded) = part else { continue };
+            let inherited = snapshots.remove(&loaded.settings.name).unwrap_or_default();
+            match instances(kept, loaded, generation, inherited) {
+                Ok(plugin) => plugins.push(plugin),
+                Err((name, error)) => problems.push(refusal(&config, index, &name, &error)),
+            }
+        }
+        problems.or(())?;
+        Ok(assemble(
+            kept.workers,
+            generation,
+            config,
+            servers,
+            plugins,
+            uploads,
+        ))
+    }
+}
+
+type Instances = (RunningPlugin, Option<Vec<Seed>>);
+
+fn instances(
+    kept: &Kept,
+    loaded: Loaded,
+    generation: Generation,
+    snapshots: Vec<Vec<u8>>,
+) -> Result<Instances, (String, PrepareError)> {
+    let Loaded {
+        artifact,
+        source,
+        settings,
+        updates,
+        fingerprint,
+        running,
+    } = loaded;
+    if let Some(running) = running {
+        return Ok((RunningPlugin { source, ..running }, None));
+    }
+    let name = settings.name.clone();
+    let plan = Plan {
+        artifact: &artifact,
+        settings,
+        updates,
+        snapshots,
+        workers: kept.workers,
+    };
+    let Prepared { seeds, shared } =
+        plugin::prepare(&kept.runtime, plan).map_err(|error| (name.clone(), error))?;
+    let plugin = RunningPlugin {
+        name,
+        fingerprint,
+        artifact,
+        shared,
+        source,
+        since: generation,
+    };
+    Ok((plugin, Some(seeds)))
+}
+
+fn refusal(config: &Config, index: usize, name: &str, error: &PrepareError) -> Problem {
+    let plugin = &config.plugins[index];
+    let settings_at_fault = matches!(error, PrepareError::Settings(_));
+    let (span, remedy) = if settings_at_fault {
+        (
+            &plugin.config_span,
+            "the plugin's README, or its author, tells what its settings are",
+        )
+    } else {
+        (
+            &plugin.span,
+            "`tidegate plugin test` runs a plugin by itself",
+        )
+    };
+    Problem::at(span.clone(), format!("plugin \"{name}\": {error}"), remedy)
+}
+
+fn assemble(
+    workers: usize,
+    generation: Generation,
+    config: Arc<Config>,
+    servers: Vec<Vec<Arc<Server>>>,
+    plugins: Vec<Instances>,
+    uploads: HashMap<String, Upload>,
+) -> Candidate {
+    let shared_servers = Arc::new(servers.clone());
+    let mut parts: Vec<WorkerParts> = (0..workers)
+        .map(|_| WorkerParts {
+            generation,
+            config: config.clone(),
+            servers: shared_servers.clone(),
+            seeds: Vec::with_capacity(plugins.len()),
+        })
+        .collect();
+    let mut running = Vec::with_capacity(plugins.len());
+    let mut fresh = Vec::new();
+    for (plugin, seeds) in plugins {
+        if seeds.is_some() {
+            fresh.push(plugin.name.clone());
+        }
+        let mut seeds = seeds.map(Vec::into_iter);
+        for part in &mut parts {
+            let seed = seeds.as_mut().and_then(Iterator::next);
+            part.seeds
+                .push((plugin.fingerprint, plugin.artifact.roles(), seed));
+        }
+        running.push(plugin);
+    }
+    let running = Running {
+        generation,
+        config,
+        plugins: running,
+        servers,
+    };
+    Candidate {
+        running,
+        uploads,
+        parts,
+        fresh,
+    }
+}
+
+impl WorkerParts {
+    /// Called on the worker. `previous` is the site whose instances live on where nothing changed.
+    pub fn site(self, previous: Option<&Rc<Site>>) -> Rc<Site> {
+        let WorkerParts {
+            generation,
+            config,
+            servers,
+            seeds,
+        } = self;
+        let before = previous.and_then(|site| site.hold.downcast_ref::<Hold>());
+        let mut held = Vec::with_capacity(seeds.len());
+        let mut roles = Vec::with_capacity(seeds.len());
+        for (fingerprint, its_roles, seed) in seeds {
+            let plugin = match seed {
+                Some(seed) => seed.adopt(),
+                None => before
+                    .and_then(|hold| hold.find(&fingerprint))
+                    .expect("a draft keeps only what the current generation runs, and changes come one at a time"),
+            };
+            held.push((fingerprint, plugin));
+            roles.push(its_roles);
+        }
+        let instances = OnWorker {
+            config: &config,
+            held: &held,
+            roles: &roles,
+        };
+        Rc::new(Site {
+            generation,
+            listeners: config
+                .listeners
+                .iter()
+                .map(|l| instances.listener(l))
+                .collect(),
+            routes: config.routes.iter().map(|r| instances.route(r)).collect(),
+            pools: config
+                .pools
+                .iter()
+                .zip(&*servers)
+                .map(|(p, s)| instances.pool(p, s))
+                .collect(),
+            trusted_proxies: config.proxy.trusted_proxies.clone(),
+            hold: Box::new(Hold(held)),
+        })
+    }
+}
+
+/// The instances of one worker, in the order of `config.plugins`.
+struct OnWorker<'a> {
+    config: &'a Config,
+    held: &'a [(Fingerprint, Rc<WorkerPlugin>)],
+    roles: &'a [Roles],
+}
+
+impl OnWorker<'_> {
+    fn listener(&self, listener: &crate::config::checked::Listener) -> ListenerSite {
+        ListenerSite {
+            name: listener.name.as_str().into(),
+            filters: self.filters(&listener.filters),
+            router: listener.router.as_ref().map(|router| {
+                let plugin: Rc<dyn crate::hook::Router> = self.plugin(router.value);
+                (self.name(router.value), plugin)
+            }),
+            pool: listener.pool,
+            timeouts: listener.timeouts.clone(),
+        }
+    }
+
+    fn route(&self, route: &crate::config::checked::Route) -> RouteSite {
+        RouteSite {
+            name: route.name.as_str().into(),
+            filters: self.filters(&route.filters),
+            pools: route.pools.clone(),
+            access_log: route.access_log,
+        }
+    }
+
+    fn pool(&self, pool: &crate::config::checked::Pool, servers: &[Arc<Server>]) -> PoolSite {
+        let balancer: Rc<dyn crate::hook::Balancer> = self.plugin(pool.balancer.value);
+        let servers = pool
+            .servers
+            .iter()
+            .zip(servers)
+            .map(|(written, live)| ServerSite {
+                live: live.clone(),
+                name: written.name.as_str().into(),
+                address: written.address.as_str().into(),
+                weight: written.weight,
+                backup: written.backup,
+            });
+        PoolSite::new(
+            pool.name.as_str().into(),
+            (self.name(pool.balancer.value), balancer),
+            servers.collect(),
+            pool.timeouts.clone(),
+            pool.retries,
+        )
+    }
+
+    fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {
+        uses.iter().map(|used| self.filter(used.value)).collect()
+    }
+
+    fn filter(&self, index: PluginIndex) -> Filter {
+        let roles = self.roles[index.0 as usize];
+        let written = &self.config.plugins[index.0 as usize];
+        Filter {
+            name: self.name(index),
+            request: roles
+                .request_filter
+                .then(|| self.plugin(index) as Rc<dyn crate::hook::RequestFilter>),
+            response: roles
+                .response_filter
+                .then(|| self.plugin(index) as Rc<dyn crate::hook::ResponseFilter>),
+            on_failure: written.on_failure.unwrap_or(OnFailure::Reject),
+        }
+    }
+
+    fn plugin(&self, index: PluginIndex) -> Rc<WorkerPlugin> {
+        self.held[index.0 as usize].1.clone()
+    }
+
+    fn name(&self, index: PluginIndex) -> Rc<str> {
+        self.config.plugins[index.0 as usize].name.as_str().into()
+    }
+}

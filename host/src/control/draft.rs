@@ -1,0 +1,350 @@
+//! The first half of a candidate: every plugin of a configuration is read, pinned, compiled and held against the roles that
+//! it is used in. All that is wrong is noted with its place; nothing stops at the first problem.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::base::ids::{PluginIndex, PoolIndex};
+use crate::config::checked::{self, PluginSource, PluginUse};
+use crate::config::problem::Span;
+use crate::config::{Config, Problem, Problems};
+use crate::hook::{ServerState, ServerView};
+use crate::plugin::{Artifact, Membership, Roles, Settings};
+use crate::shipped;
+use crate::upstream::{Server, live::Identity};
+
+use super::generation::{Fingerprint, Kept, RunningPlugin, Upload};
+
+/// The largest `.wasm` that is read.
+pub const MOST_WASM_BYTES: u64 = 64 << 20;
+
+/// The live table's unit: a weight of 1 in full.
+pub const FULL_WEIGHT: u32 = 256;
+
+pub struct Draft {
+    pub config: Arc<Config>,
+    pub servers: Vec<Vec<Arc<Server>>>,
+    /// In the order of `config.plugins`.
+    pub parts: Vec<Part>,
+    pub problems: Problems,
+    /// The uploads that are still in force.
+    pub uploads: HashMap<String, Upload>,
+}
+
+/// A plugin of a draft. None where it could not be loaded; the problem is noted.
+pub type Part = Option<Loaded>;
+
+pub struct Loaded {
+    pub artifact: Arc<Artifact>,
+    pub source: String,
+    pub settings: Settings,
+    pub updates: Vec<Membership>,
+    pub fingerprint: Fingerprint,
+    /// The same plugin, with nothing changed, where it runs already and runs well.
+    pub running: Option<RunningPlugin>,
+}
+
+impl Draft {
+    /// Blocks: compiles.
+    pub fn new(kept: &Kept, config: Config) -> Draft {
+        let mut draft = Draft {
+            problems: Problems::new(config.source.clone()),
+            servers: Vec::new(),
+            parts: Vec::new(),
+            uploads: HashMap::new(),
+            config: Arc::new(config),
+        };
+        draft.enter_servers(kept);
+        draft.load_plugins(kept);
+        draft.check_roles();
+        draft
+    }
+
+    fn enter_servers(&mut self, kept: &Kept) {
+        let config = self.config.clone();
+        for pool in &config.pools {
+            let servers = pool
+                .servers
+                .iter()
+                .filter_map(|server| enter(kept, pool, server));
+            let servers: Vec<_> = servers.collect();
+            if servers.len() < pool.servers.len() {
+                self.problem(
+                    &pool.span,
+                    format!("pool \"{}\" has more servers than there is room for", pool.name),
+                    format!(
+                        "at most {} servers in all, those of configurations that still drain included",
+                        crate::upstream::live::MOST_SERVERS
+                    ),
+                );
+            }
+            self.servers.push(servers);
+        }
+    }
+
+    fn load_plugins(&mut self, kept: &Kept) {
+        let config = self.config.clone();
+        for (index, plugin) in config.plugins.iter().enumerate() {
+            let part = match self.load(kept, plugin) {
+                Ok((artifact, source)) => Some(self.describe(kept, index, artifact, source)),
+                Err((message, remedy)) => {
+                    self.problem(&plugin.span, message, remedy);
+                    None
+                }
+            };
+            self.parts.push(part);
+        }
+    }
+
+    /// The plugin's code, and what to call where it came from; or what is wrong, and the remedy.
+    fn load(
+        &mut self,
+        kept: &Kept,
+        plugin: &checked::Plugin,
+    ) -> Result<(Arc<Artifact>, String), (String, String)> {
+        let (named, source) = read(&plugin.name, &plugin.source)?;
+        let named_hash: [u8; 32] = Sha256::digest(&named).into();
+        let upload = kept
+            .uploads
+            .get(&plugin.name)
+            .filter(|up| up.instead_of == named_hash);
+        let (wasm, source) = match upload {
+            Some(upload) => {
+                self.uploads.insert(plugin.name.clone(), upload.clone());
+                (upload.wasm.clone(), "uploaded".to_owned())
+            }
+            None => (named, source),
+        };
+        check_pin(plugin, &wasm)?;
+        let artifact = kept.runtime.load(&wasm).map_err(|error| {
+            (
+                format!(
+                    "plugin \"{}\" ({source}) can't be used: {}",
+                    plugin.name, error.message
+                ),
+                error.remedy,
+            )
+        })?;
+        Ok((artifact, source))
+    }
+
+    fn describe(
+        &self,
+        kept: &Kept,
+        index: usize,
+        artifact: Arc<Artifact>,
+        source: String,
+    ) -> Loaded {
+        let plugin = &self.config.plugins[index];
+        let config = match &plugin.source {
+            PluginSource::Shipped(name) if name == "router" => with_routes(&self.config, plugin),
+            _ => plugin.config.clone(),
+        };
+        let settings = Settings {
+            name: plugin.name.clone(),
+            config: config.to_string(),
+            pools: self
+                .config
+                .pools
+                .iter()
+                .map(|pool| pool.name.clone())
+                .collect(),
+            routes: self
+                .config
+                .routes
+                .iter()
+                .map(|route| route.name.clone())
+                .collect(),
+            cpu_limit: plugin.cpu_limit,
+            memory: plugin.memory,
+            fetch_grants: plugin.fetch_grants.clone(),
+        };
+        let updates = self.memberships(PluginIndex(index as u32));
+        let fingerprint = fingerprint(&artifact, &settings, &updates, kept.workers);
+        let running = kept
+            .running
+            .as_ref()
+            .and_then(|running| running.plugin(&plugin.name))
+            .filter(|known| known.fingerprint == fingerprint && known.shared.quarantined() == 0)
+            .cloned();
+        Loaded {
+            artifact,
+            source,
+            settings,
+            updates,
+            fingerprint,
+            running,
+        }
+    }
+
+    /// The servers of each pool that this plugin balances.
+    fn memberships(&self, plugin: PluginIndex) -> Vec<Membership> {
+        let pools = self.config.pools.iter().zip(&self.servers).enumerate();
+        pools
+            .filter(|(_, (pool, _))| pool.balancer.value == plugin)
+            .map(|(index, (pool, servers))| Membership {
+                pool: PoolIndex(index as u32),
+                servers: pool.servers.iter().zip(servers).map(view).collect(),
+            })
+            .collect()
+    }
+
+    fn check_roles(&mut self) {
+        let config = self.config.clone();
+        for listener in &config.listeners {
+            self.check_filters(&listener.filters);
+            if let Some(router) = &listener.router {
+                self.check_role(router, "router", |roles| roles.router);
+            }
+        }
+        for route in &config.routes {
+            self.check_filters(&route.filters);
+        }
+        for pool in &config.pools {
+            self.check_role(&pool.balancer, "balancer", Roles::any_balancer);
+        }
+    }
+
+    fn check_filters(&mut self, filters: &[PluginUse]) {
+        for filter in filters {
+            self.check_role(filter, "filter", |roles| {
+                roles.request_filter || roles.response_filter
+            });
+        }
+    }
+
+    fn check_role(&mut self, used: &PluginUse, role: &str, has: impl Fn(&Roles) -> bool) {
+        let index = used.value.0 as usize;
+        let Some(loaded) = &self.parts[index] else {
+            return;
+        };
+        if has(&loaded.artifact.roles()) {
+            return;
+        }
+        let name = &self.config.plugins[index].name;
+        let message = format!("plugin \"{name}\" is no {role}");
+        let remedy = format!("it has these roles: {}", loaded.artifact.roles());
+        self.problem(&used.span, message, remedy);
+    }
+
+    fn problem(&mut self, span: &Span, message: String, remedy: String) {
+        self.problems
+            .push(Problem::at(span.clone(), message, remedy));
+    }
+}
+
+/// The server, with its counters where it is known. One that is new gets its weight at once, for the calls that warm a
+/// balancer up; one that runs keeps it until the candidate does.
+fn enter(kept: &Kept, pool: &checked::Pool, server: &checked::Server) -> Option<Arc<Server>> {
+    let identity = Identity {
+        pool: pool.name.clone(),
+        name: server.name.clone(),
+        address: server.address.clone(),
+    };
+    let live = kept.live.server(identity)?;
+    if Arc::strong_count(&live) == 1 {
+        live.set_weight(server.weight * FULL_WEIGHT);
+    }
+    Some(live)
+}
+
+/// The hash of what the config names for this plugin; or why it can't be had.
+pub fn named_hash(plugin: &checked::Plugin) -> Result<[u8; 32], String> {
+    let (wasm, _) = read(&plugin.name, &plugin.source).map_err(|(message, _)| message)?;
+    Ok(Sha256::digest(&wasm).into())
+}
+
+type Bytes = Arc<[u8]>;
+
+fn read(name: &str, source: &PluginSource) -> Result<(Bytes, String), (String, String)> {
+    match source {
+        PluginSource::Shipped(shipped) => {
+            let wasm = shipped::get(shipped).ok_or_else(|| {
+                let known: Vec<_> = shipped::names().collect();
+                (
+                    format!("plugin \"{name}\": there is no shipped plugin \"{shipped}\""),
+                    format!("shipped are: {}", known.join(", ")),
+                )
+            })?;
+            Ok((wasm.into(), format!("shipped {shipped}")))
+        }
+        PluginSource::File { path, .. } => {
+            let shown = path.display();
+            let failed = |error: String| {
+                (
+                    format!("plugin \"{name}\": {shown} can't be read: {error}"),
+                    "name a `.wasm` file; a relative path begins at the config file's folder"
+                        .to_owned(),
+                )
+            };
+            let size = fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+            if size > MOST_WASM_BYTES {
+                return Err(failed(format!(
+                    "it has {size} bytes, over the bound of 64 MiB"
+                )));
+            }
+            let wasm = fs::read(path).map_err(|e| failed(e.to_string()))?;
+            Ok((wasm.into(), shown.to_string()))
+        }
+    }
+}
+
+fn check_pin(plugin: &checked::Plugin, wasm: &[u8]) -> Result<(), (String, String)> {
+    let PluginSource::File {
+        sha256: Some(pin), ..
+    } = &plugin.source
+    else {
+        return Ok(());
+    };
+    let found: [u8; 32] = Sha256::digest(wasm).into();
+    if found == *pin {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "plugin \"{}\" is not the file that `sha256` pins",
+            plugin.name
+        ),
+        format!("if this file is meant, write sha256 = \"{}\"", hex(&found)),
+    ))
+}
+
+/// The shipped router reads `[[route]]`, beside settings of its own.
+fn with_routes(config: &Config, plugin: &checked::Plugin) -> serde_json::Value {
+    let mut settings = crate::config::router_settings(config);
+    if let (Some(all), Some(own)) = (settings.as_object_mut(), plugin.config.as_object()) {
+        all.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+    settings
+}
+
+fn view((written, server): (&checked::Server, &Arc<Server>)) -> ServerView {
+    ServerView {
+        slot: server.slot(),
+        name: written.name.clone(),
+        address: written.address.clone(),
+        weight: written.weight,
+        state: ServerState::Ready,
+        backup: written.backup,
+        labels: written.labels.clone(),
+    }
+}
+
+fn fingerprint(
+    artifact: &Artifact,
+    settings: &Settings,
+    updates: &[Membership],
+    workers: usize,
+) -> Fingerprint {
+    let mut hash = Sha256::new();
+    hash.update(artifact.sha256());
+    hash.update(format!("{settings:?}{updates:?}{workers}"));
+    hash.finalize().into()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,85 @@
+//! A generation: one configuration with its plugins and servers, as every worker runs it; and what is kept from one to the
+//! next.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::ids::Generation;
+use crate::config::Config;
+use crate::plugin::{Artifact, PluginShared, Runtime, WorkerPlugin};
+use crate::upstream::{LiveTable, Server};
+
+use super::draft::FULL_WEIGHT;
+
+/// What outlives a generation.
+#[derive(Clone)]
+pub struct Kept {
+    pub runtime: Runtime,
+    pub live: Arc<LiveTable>,
+    /// Plugins given at run time, by name.
+    pub uploads: HashMap<String, Upload>,
+    pub running: Option<Arc<Running>>,
+    pub workers: usize,
+}
+
+/// A plugin given at run time. It is in force until what it replaced changes.
+#[derive(Clone)]
+pub struct Upload {
+    pub wasm: Arc<[u8]>,
+    /// The hash of what the config named when it came.
+    pub instead_of: [u8; 32],
+}
+
+/// A generation that every worker runs.
+pub struct Running {
+    pub generation: Generation,
+    pub config: Arc<Config>,
+    /// In the order of `config.plugins`.
+    pub plugins: Vec<RunningPlugin>,
+    /// In the order of `config.pools` and their servers.
+    pub servers: Vec<Vec<Arc<Server>>>,
+}
+
+#[derive(Clone)]
+pub struct RunningPlugin {
+    pub name: String,
+    pub fingerprint: Fingerprint,
+    pub artifact: Arc<Artifact>,
+    pub shared: Arc<PluginShared>,
+    /// `shipped NAME`, a path, or `uploaded`.
+    pub source: String,
+    /// The generation that brought its instances.
+    pub since: Generation,
+}
+
+/// A hash of all that gives a plugin's instances their meaning. Where it is the same, the instances live on.
+pub type Fingerprint = [u8; 32];
+
+/// The plugin instances of one worker, kept by its site for the next one.
+pub struct Hold(pub Vec<(Fingerprint, Rc<WorkerPlugin>)>);
+
+impl Hold {
+    pub fn find(&self, fingerprint: &Fingerprint) -> Option<Rc<WorkerPlugin>> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == fingerprint)
+            .map(|(_, plugin)| plugin.clone())
+    }
+}
+
+impl Running {
+    /// Puts the weights of this generation in force.
+    pub fn set_weights(&self) {
+        for (pool, servers) in self.config.pools.iter().zip(&self.servers) {
+            for (written, live) in pool.servers.iter().zip(servers) {
+                live.set_weight(written.weight * FULL_WEIGHT);
+            }
+        }
+    }
+
+    /// The plugin of that name, whatever its fingerprint.
+    pub fn plugin(&self, name: &str) -> Option<&RunningPlugin> {
+        self.plugins.iter().find(|plugin| plugin.name == name)
+    }
+}

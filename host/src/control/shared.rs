@@ -1,0 +1,192 @@
+//! What the loop publishes and everyone may read: the running generation, the last change, whether the workers answer.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::config::checked::Secret;
+use crate::pipeline::WorkerHandle;
+
+use super::change::{Applied, Rejected};
+use super::generation::Running;
+use super::listeners::Listeners;
+use super::status::LastChange;
+
+/// How often the workers are asked for a sign of life, and how old one may be.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
+
+pub struct Shared {
+    pub started: OffsetDateTime,
+    begun: Instant,
+    pub workers: Vec<WorkerHandle>,
+    /// How many workers the process was started with; fewer or more needs a restart.
+    running: ArcSwapOption<Running>,
+    addresses: ArcSwap<Vec<(String, SocketAddr)>>,
+    admin: watch::Sender<Option<AdminPort>>,
+    last_change: Mutex<Option<LastChange>>,
+    draining: AtomicBool,
+    /// When each worker last answered, milliseconds after `begun`.
+    heartbeats: Vec<AtomicU64>,
+    pub changes_applied: AtomicU64,
+    pub changes_rejected: AtomicU64,
+}
+
+/// The admin port as the running generation has it.
+#[derive(Clone)]
+pub struct AdminPort {
+    pub socket: Arc<TcpListener>,
+    pub token: Option<Secret>,
+}
+
+impl Shared {
+    pub fn new(workers: Vec<WorkerHandle>) -> Arc<Shared> {
+        let heartbeats = workers.iter().map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Shared {
+            started: OffsetDateTime::now_utc(),
+            begun: Instant::now(),
+            workers,
+            running: ArcSwapOption::empty(),
+            addresses: ArcSwap::default(),
+            admin: watch::Sender::new(None),
+            last_change: Mutex::new(None),
+            draining: AtomicBool::new(false),
+            heartbeats,
+            changes_applied: AtomicU64::new(0),
+            changes_rejected: AtomicU64::new(0),
+        })
+    }
+
+    pub fn running(&self) -> Option<Arc<Running>> {
+        self.running.load_full()
+    }
+
+    pub fn addresses(&self) -> Arc<Vec<(String, SocketAddr)>> {
+        self.addresses.load_full()
+    }
+
+    /// The admin port, now and whenever it changes.
+    pub fn admin(&self) -> watch::Receiver<Option<AdminPort>> {
+        self.admin.subscribe()
+    }
+
+    pub fn last_change(&self) -> Option<LastChange> {
+        self.last_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// The workers that have not answered for too long.
+    pub fn silent_workers(&self) -> Vec<usize> {
+        let now = self.begun.elapsed();
+        let late = |beat: &AtomicU64| {
+            now.saturating_sub(Duration::from_millis(beat.load(Relaxed))) > HEARTBEAT_LATE
+        };
+        let all = self.heartbeats.iter().enumerate();
+        all.filter(|(_, beat)| late(beat))
+            .map(|(worker, _)| worker)
+            .collect()
+    }
+
+    /// Asks every worker for a sign of life, for ever.
+    pub async fn watch_workers(self: Arc<Self>) {
+        let asks = (0..self.workers.len()).map(|worker| {
+            let shared = self.clone();
+            async move {
+                loop {
+                    shared.workers[worker].ask(|_| ()).await;
+                    let now = shared.begun.elapsed().as_millis() as u64;
+                    shared.heartbeats[worker].store(now, Relaxed);
+                    tokio::time::sleep(HEARTBEAT).await;
+                }
+            }
+        });
+        futures_util::future::join_all(asks).await;
+    }
+
+    pub(super) fn publish(&self, running: Arc<Running>, listeners: &Listeners) {
+        let token = running
+            .config
+            .admin
+            .as_ref()
+            .and_then(|admin| admin.token.clone());
+        self.running.store(Some(running));
+        self.addresses.store(Arc::new(listeners.addresses()));
+        let port = listeners.admin().map(|socket| AdminPort { socket, token });
+        self.admin.send_if_modified(|known| {
+            let same = match (&*known, &port) {
+                (Some(a), Some(b)) => Arc::ptr_eq(&a.socket, &b.socket) && a.token == b.token,
+                (None, None) => true,
+                _ => false,
+            };
+            *known = port;
+            !same
+        });
+    }
+
+    /// Some settings are read once, at start.
+    pub(super) fn warn_of_what_needs_a_restart(&self, config: &Config) {
+        if config.proxy.workers != self.workers.len() {
+            tracing::warn!(
+                running = self.workers.len(),
+                configured = config.proxy.workers,
+                "`proxy.workers` takes effect at the next start"
+            );
+        }
+        if let Some(running) = self.running() {
+            let (now, new) = (&running.config.log, &config.log);
+            if now.access != new.access || now.format != new.format || now.level != new.level {
+                tracing::warn!("`[log]` takes effect at the next start");
+            }
+        }
+    }
+
+    pub(super) fn remember_change(
+        &self,
+        what: &str,
+        took: Duration,
+        result: &Result<Applied, Rejected>,
+    ) {
+        let (result, problems) = match result {
+            Ok(_) => ("applied", Vec::new()),
+            Err(rejected) => ("rejected", rejected.problems.clone()),
+        };
+        let change = LastChange {
+            at: rfc3339(OffsetDateTime::now_utc()),
+            what: what.to_owned(),
+            result,
+            took_ms: took.as_secs_f64() * 1e3,
+            problems,
+        };
+        *self
+            .last_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(change);
+    }
+}
+
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    // Years beyond 9999 are the only ones it refuses.
+    at.format(&Rfc3339).unwrap_or_default()
+}
