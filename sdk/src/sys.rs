@@ -1,0 +1,20 @@
+//! The one seam to the host: generated imports in wasm, the test harness natively.
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    use crate::bindings::base::tidegate::plugin::{host, local_store};
+
+    pub use crate::bindings::balancer::live_v1::{ewma_us, inflight, weight};
+    pub use host::{Level, count, log, monotonic_us, now_ms, open_ticket, random, ticket};
+    pub use local_store::{add, compare_and_set, delete, get, set, take};
+
+    pub fn open_counter(metric: &str, labels: &[(String, String)]) -> u32 {
+        host::open_counter(metric, labels)
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+pub use wasm::*;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use crate::test::sys::*;
