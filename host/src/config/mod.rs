@@ -5,13 +5,28 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod address;
+mod check;
 pub mod checked;
+mod choice;
+mod nearest;
 pub mod problem;
+mod read;
+mod schema;
+mod shown;
 pub mod source;
+mod table;
+mod unit;
+mod value;
+mod word;
+mod written;
 
 pub use checked::Config;
 pub use problem::{Located, Problem, Problems, Span, color_for};
+pub use schema::schema;
 pub use source::Source;
+
+use read::{Reader, Written as _};
 
 /// Reads and checks the file; all its problems at once. `shipped` are the names of the plugins in the binary.
 pub fn load(path: &Path, shipped: &[&str]) -> Result<Config, Problems> {
@@ -27,25 +42,54 @@ pub fn load(path: &Path, shipped: &[&str]) -> Result<Config, Problems> {
 
 /// Checks a text; all its problems at once, but a syntax error alone.
 pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
-    let _ = shipped;
-    let source = Arc::new(source);
-    let mut problems = Problems::new(Arc::clone(&source));
-    if let Err(problem) = source.parse() {
-        problems.push(problem);
-    }
-    problems.push(Problem::of_file(
-        "not checked yet",
-        "wait for the config branch",
-    ));
-    Err(problems)
+    let Read {
+        file,
+        shown,
+        token,
+        problems: list,
+    } = match read(&source) {
+        Ok(read) => read,
+        Err(problem) => {
+            let mut problems = Problems::new(Arc::new(source));
+            problems.push(problem);
+            return Err(problems);
+        }
+    };
+    let source = Arc::new(source.masked(token));
+    let mut problems = Problems {
+        source: Arc::clone(&source),
+        list,
+    };
+    let mut config = check::check(&file, &source, shipped, &mut problems);
+    problems.or(())?;
+    config.shown = shown;
+    check::hand_over_routes(&mut config);
+    Ok(config)
 }
 
-/// The JSON Schema (2020-12) of the file as typed.
-pub fn schema() -> serde_json::Value {
-    serde_json::json!({})
+/// What the shipped `router` is configured with: `{"routes": [...]}`, in the file's order. Those that are the shipped
+/// router have it among their settings already.
+pub fn router_settings(config: &Config) -> serde_json::Value {
+    check::router_settings(config)
 }
 
-/// What the shipped `router` is configured with: `{"routes": [...]}`.
-pub fn router_settings(_config: &Config) -> serde_json::Value {
-    serde_json::json!({})
+/// A document that is TOML, with the problems of its keys and values.
+struct Read {
+    file: written::File,
+    shown: serde_json::Value,
+    /// Where a token stands that no message may quote.
+    token: Option<Span>,
+    problems: Vec<Problem>,
+}
+
+fn read(source: &Source) -> Result<Read, Problem> {
+    let document = source.parse()?;
+    let mut reader = Reader::new(source.folder());
+    let file = written::File::read(&document, &mut reader).expect("a document is a table");
+    Ok(Read {
+        file,
+        shown: shown::document(document.get_ref()),
+        token: shown::token(document.get_ref()),
+        problems: reader.problems,
+    })
 }

@@ -42,6 +42,16 @@ pub struct Problems {
     pub list: Vec<Problem>,
 }
 
+impl<T> Located<T> {
+    /// Another value at the same place.
+    pub fn located<U>(&self, value: U) -> Located<U> {
+        Located {
+            value,
+            span: self.span.clone(),
+        }
+    }
+}
+
 impl Problem {
     pub fn at(span: Span, message: impl Into<String>, remedy: impl Into<String>) -> Problem {
         Problem {

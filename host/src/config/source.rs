@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_spanned::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Span};
 
@@ -45,17 +45,28 @@ impl Source {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, Problem> {
-        DeTable::parse(&self.text).map_err(|error| {
-            let message = error.message().trim_end().to_owned();
-            let remedy = syntax_remedy(&message).to_owned();
-            Problem {
-                span: error.span(),
-                message,
-                remedy,
-                related: None,
-            }
-        })
+    /// A table.
+    pub(super) fn parse(&self) -> Result<Spanned<DeValue<'_>>, Problem> {
+        let table = DeTable::parse(&self.text);
+        let value =
+            table.map(|table| Spanned::new(table.span(), DeValue::Table(table.into_inner())));
+        value.map_err(|error| self.syntax_problem(&error))
+    }
+
+    fn syntax_problem(&self, error: &toml::de::Error) -> Problem {
+        let span = error.span().unwrap_or(0..0);
+        let rest = self.text.get(span.start..).unwrap_or("");
+        let (message, remedy) = syntax(error.message().trim_end(), rest);
+        Problem::at(span, message, remedy)
+    }
+
+    /// The same with asterisks in that place, so that no message quotes it; all places stay what they are.
+    pub(super) fn masked(mut self, place: Option<Span>) -> Source {
+        if let Some(place) = place {
+            let stars = "*".repeat(place.len());
+            self.text.replace_range(place, &stars);
+        }
+        self
     }
 
     /// The part of a span that lies on its first line, at least one character wide, within the text: what a caret
@@ -114,14 +125,29 @@ fn not_utf8(at: usize) -> Problem {
     )
 }
 
-fn syntax_remedy(message: &str) -> &'static str {
-    if message.contains("duplicate key") {
-        "keep one of the two"
-    } else if message.contains("must be quoted") || message.contains("literal string") {
-        "put the text in double quotes"
+/// The parser's message and what to do about it; `rest` is the text from the place on. Where the parser guesses wrongly what
+/// was meant, the message is ours.
+fn syntax(message: &str, rest: &str) -> (String, String) {
+    let line = rest.lines().next().unwrap_or("").trim_end();
+    let word: String = line.chars().take_while(|c| c.is_alphanumeric()).collect();
+    let of_value = ["quoted", "float", "integer", "number", "literal", "date"];
+    let of_value = of_value.iter().any(|kind| message.contains(kind));
+    if of_value && (line.is_empty() || line.starts_with('#')) {
+        let remedy = "write a value after the `=`, or leave the key out";
+        return ("a key without a value".to_owned(), remedy.to_owned());
+    }
+    if of_value && word.starts_with(char::is_alphabetic) {
+        let message = "a string without quotes".to_owned();
+        return (message, "put it in double quotes: \"…\"".to_owned());
+    }
+    let remedy = if message.contains("duplicate key") {
+        "keep one of the two, or join them"
+    } else if message.contains("string, expected") {
+        "close the string with a quote"
     } else if message.contains("unclosed") {
         "close it"
     } else {
         "correct the TOML here; its rules are on https://toml.io/en/v1.1.0"
-    }
+    };
+    (message.to_owned(), remedy.to_owned())
 }

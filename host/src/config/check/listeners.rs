@@ -1,0 +1,97 @@
+//! `[[listener]]` sections.
+
+use super::uses::Uses;
+use super::{Check, ROUTER};
+use crate::config::checked::{Listener, ListenerTimeouts, PluginUse};
+use crate::config::problem::{Located, Problem};
+use crate::config::written::{self, File};
+
+impl Check<'_> {
+    pub(super) fn written_listeners(&mut self, file: &File, uses: &mut Uses) -> Vec<Listener> {
+        let none = file
+            .listener
+            .given()
+            .is_some_and(|sections| sections.value.0.is_empty());
+        if none || file.listener.is_absent() {
+            self.problem(Problem::at(
+                0..0,
+                "the configuration has no listener",
+                "add a [[listener]] with `name`, `bind` and `pool`; `tidegate demo` shows one at work",
+            ));
+        }
+        let sections = file.listeners().iter();
+        sections
+            .map(|section| self.written_listener(file, &section.value, uses))
+            .collect()
+    }
+
+    fn written_listener(
+        &mut self,
+        file: &File,
+        written: &written::Listener,
+        uses: &mut Uses,
+    ) -> Listener {
+        let name = written.name.as_ref().map_or("", |name| &name.value.0);
+        let pool = written.pool.given().and_then(|pool| self.pool(pool));
+        self.leads_somewhere(file, written);
+        let bind = written.bind.iter().flat_map(|bind| &bind.value.0);
+        let timeouts = &written.timeouts.value;
+        self.no_bind(written);
+        Listener {
+            name: name.to_owned(),
+            bind: bind.map(|bind| bind.located(bind.value.0)).collect(),
+            filters: self.plugin_uses(&written.filters.value, name, uses),
+            router: self.router(file, written, name, uses),
+            pool,
+            timeouts: ListenerTimeouts {
+                request_head: timeouts.request_head.value.0,
+                idle: timeouts.idle.value.0,
+            },
+        }
+    }
+
+    fn router(
+        &mut self,
+        file: &File,
+        written: &written::Listener,
+        name: &str,
+        uses: &mut Uses,
+    ) -> Option<PluginUse> {
+        match written.router.given() {
+            Some(router) => self.plugin_use(router, name, uses),
+            None if written.router.is_absent() && !file.route.value.0.is_empty() => {
+                Some(self.default_use(ROUTER, &written.span, uses))
+            }
+            None => None,
+        }
+    }
+
+    fn no_bind(&mut self, written: &written::Listener) {
+        if let Some(bind) = written.bind.as_ref().filter(|bind| bind.value.0.is_empty()) {
+            self.problem(Problem::at(
+                bind.span.clone(),
+                "a listener needs an address to listen on",
+                "write bind = \"0.0.0.0:80\"",
+            ));
+        }
+    }
+
+    /// Without pool, router, route or filter every request would get a 404. A filter may answer all of them.
+    fn leads_somewhere(&mut self, file: &File, written: &written::Listener) {
+        let name = written.name.as_ref().map_or("", |name| &name.value.0);
+        let takes = |route: &Located<written::Route>| match route.value.listeners.given() {
+            Some(listeners) => listeners.value.0.iter().any(|l| l.value.value == name),
+            None => true,
+        };
+        let routed = file.route.value.0.iter().any(takes);
+        let filtered = !written.filters.value.is_empty();
+        if written.pool.is_absent() && written.router.is_absent() && !routed && !filtered {
+            let known = self.pools.list().next().unwrap_or("NAME");
+            let remedy =
+                format!("add `pool = \"{known}\"`, or a [[route]] that takes its requests");
+            let message =
+                format!("the listener {name:?} leads nowhere: it has no pool, route or filter");
+            self.problem(Problem::at(written.span.clone(), message, remedy));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From the file as typed to a configuration that is valid in itself: names are resolved, what contradicts is refused. Goes
+//! on after a problem, so that all come at once; what it builds then is used for nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::checked::{self, Config};
+use super::problem::{Located, Problem, Problems};
+use super::source::Source;
+use super::written::File;
+
+mod listeners;
+mod names;
+mod plugins;
+mod pools;
+mod process;
+mod routes;
+mod uses;
+
+use names::Names;
+use uses::Uses;
+
+/// What the parts of the check share.
+struct Check<'a> {
+    source: &'a Source,
+    shipped: &'a [&'a str],
+    problems: &'a mut Problems,
+    pools: Names,
+    listeners: Names,
+    plugins: Names,
+}
+
+/// Names of plugins that are used without being named.
+const ROUTER: &str = "router";
+const ROUND_ROBIN: &str = "round-robin";
+const WEIGHTED: &str = "weighted-round-robin";
+
+pub(super) fn check(
+    file: &File,
+    source: &Arc<Source>,
+    shipped: &[&str],
+    problems: &mut Problems,
+) -> Config {
+    let pools = Names::of(
+        "pool",
+        file.pool.value.0.iter().map(|p| p.value.name.as_ref()),
+        problems,
+    );
+    let listeners = file.listeners().iter().map(|l| l.value.name.as_ref());
+    let listeners = Names::of("listener", listeners, problems);
+    let plugins = file.plugin.value.0.iter().map(|p| p.value.name.as_ref());
+    let plugins = Names::of("plugin", plugins, problems);
+    let mut check = Check {
+        source,
+        shipped,
+        problems,
+        pools,
+        listeners,
+        plugins,
+    };
+    check.file(file, source)
+}
+
+impl Check<'_> {
+    fn file(&mut self, file: &File, source: &Arc<Source>) -> Config {
+        let mut uses = Uses::new(self.written_plugins(file));
+        let admin = self.admin(file);
+        self.binds(file);
+        let pools = self.written_pools(file, &mut uses);
+        let listeners = self.written_listeners(file, &mut uses);
+        let routes = self.written_routes(file, &mut uses);
+        Config {
+            source: Arc::clone(source),
+            proxy: process::proxy(&file.proxy.value),
+            admin,
+            log: self.log(file),
+            plugins: uses.plugins,
+            listeners,
+            routes,
+            pools,
+            shown: serde_json::Value::Null,
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+}
+
+/// Reports all but the first of what is the same. Each has its message: `the pool name "app" is taken`.
+fn refuse_twice<K: std::hash::Hash + Eq>(
+    items: impl Iterator<Item = (K, Located<String>)>,
+    remedy: &str,
+    problems: &mut Problems,
+) {
+    let mut seen: HashMap<K, std::ops::Range<usize>> = HashMap::new();
+    for (key, message) in items {
+        if let Some(first) = seen.get(&key) {
+            let problem = Problem::at(message.span, message.value, remedy);
+            problems.push(problem.related(first.clone(), "the first"));
+        } else {
+            seen.insert(key, message.span);
+        }
+    }
+}
+
+/// The JSON that the shipped `router` is configured with; keys that a route hasn't are left out.
+pub(super) fn router_settings(config: &Config) -> serde_json::Value {
+    routes::settings(config)
+}
+
+/// Gives the file's routes to each plugin that is the shipped router.
+pub(super) fn hand_over_routes(config: &mut Config) {
+    let settings = router_settings(config);
+    let is_router = |plugin: &&mut checked::Plugin| {
+        plugin.source == checked::PluginSource::Shipped(ROUTER.to_owned())
+    };
+    for plugin in config.plugins.iter_mut().filter(is_router) {
+        plugin.config["routes"] = settings["routes"].clone();
+    }
+}

@@ -1,0 +1,107 @@
+//! `[[pool]]` sections and their servers.
+
+use super::uses::Uses;
+use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
+use crate::config::checked::{PluginUse, Pool, PoolTimeouts, Server};
+use crate::config::problem::{Located, Problem};
+use crate::config::written::{self, File};
+
+impl Check<'_> {
+    pub(super) fn written_pools(&mut self, file: &File, uses: &mut Uses) -> Vec<Pool> {
+        let sections = file.pool.value.0.iter();
+        sections
+            .map(|section| self.written_pool(&section.value, uses))
+            .collect()
+    }
+
+    fn written_pool(&mut self, written: &written::Pool, uses: &mut Uses) -> Pool {
+        let name = written.name.as_ref().map_or("", |name| &name.value.0);
+        let servers = self.servers(written, name);
+        let timeouts = &written.timeouts.value;
+        Pool {
+            name: name.to_owned(),
+            balancer: self.balancer(written, name, &servers, uses),
+            timeouts: PoolTimeouts {
+                connect: timeouts.connect.value.0,
+                first_byte: timeouts.first_byte.value.0,
+                between_bytes: timeouts.between_bytes.value.0,
+            },
+            retries: written.retries.value.0 as u32,
+            servers,
+            span: written.span.clone(),
+        }
+    }
+
+    fn servers(&mut self, written: &written::Pool, pool: &str) -> Vec<Server> {
+        let Some(list) = &written.servers else {
+            return Vec::new();
+        };
+        if list.value.is_empty() {
+            self.problem(Problem::at(
+                list.span.clone(),
+                "a pool without servers can answer nothing",
+                "add one: servers = [{ address = \"10.0.0.7:8080\" }]",
+            ));
+        }
+        let names = list.value.iter().filter_map(|written| {
+            let name = server_name(&written.value)?;
+            let message = format!("the server name {:?} is taken in pool {pool:?}", name.value);
+            Some((name.value.clone(), name.located(message)))
+        });
+        let remedy = "give each server of a pool a `name` of its own; without one it is called by its address";
+        refuse_twice(names, remedy, self.problems);
+        list.value
+            .iter()
+            .map(|written| server(&written.value))
+            .collect()
+    }
+
+    /// As HAProxy's `roundrobin`, what is used by default honours weights.
+    fn balancer(
+        &mut self,
+        written: &written::Pool,
+        pool: &str,
+        servers: &[Server],
+        uses: &mut Uses,
+    ) -> PluginUse {
+        let differ = servers
+            .windows(2)
+            .any(|pair| pair[0].weight != pair[1].weight);
+        let default = if differ { WEIGHTED } else { ROUND_ROBIN };
+        if written.balancer.is_absent() {
+            return self.default_use(default, &written.span, uses);
+        }
+        let written_use = written.balancer.given();
+        let plugin = written_use.and_then(|name| self.plugin_use(name, pool, uses));
+        // None is reported, and this stands for nothing.
+        plugin.unwrap_or_else(|| Located {
+            value: crate::base::ids::PluginIndex(0),
+            span: written.span.clone(),
+        })
+    }
+}
+
+fn server(written: &written::Server) -> Server {
+    let labels = written.labels.value.0.iter();
+    Server {
+        name: server_name(written).map_or(String::new(), |name| name.value),
+        address: written
+            .address
+            .as_ref()
+            .map_or(String::new(), |a| a.value.0.clone()),
+        weight: written.weight.value.0 as u32,
+        backup: written.backup.value,
+        labels: labels
+            .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
+            .collect(),
+    }
+}
+
+fn server_name(written: &written::Server) -> Option<Located<String>> {
+    if let Some(name) = written.name.given() {
+        return Some(name.located(name.value.0.clone()));
+    }
+    let address = written.address.as_ref()?;
+    let absent = written.name.is_absent();
+    absent.then(|| address.located(address.value.0.clone()))
+}

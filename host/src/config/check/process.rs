@@ -1,0 +1,87 @@
+//! `[proxy]`, `[admin]`, `[log]`, and the addresses of all sections together.
+
+use std::net::SocketAddr;
+use std::thread;
+
+use super::Check;
+use crate::config::checked::{AccessTarget, Admin, Log, Proxy, Secret};
+use crate::config::problem::{Located, Problem};
+use crate::config::written::{self, File};
+
+pub(super) fn proxy(written: &written::Proxy) -> Proxy {
+    let workers = match written.workers.value.0 {
+        // On Linux it goes by the CPU affinity and the cgroup's quota, v1 or v2.
+        0 => thread::available_parallelism().map_or(1, |cores| cores.get()),
+        workers => usize::try_from(workers).unwrap_or(usize::MAX),
+    };
+    let networks = written.trusted_proxies.value.iter();
+    Proxy {
+        workers,
+        drain_timeout: written.drain_timeout.value.0,
+        watch: written.watch.value,
+        trusted_proxies: networks.map(|network| network.value).collect(),
+    }
+}
+
+impl Check<'_> {
+    pub(super) fn admin(&mut self, file: &File) -> Option<Admin> {
+        let admin = &file.admin.given()?.value;
+        let (bind, token) = (&admin.bind, &admin.token);
+        if !bind.value.0.ip().is_loopback() && token.is_absent() {
+            self.problem(Problem::at(
+                bind.span.clone(),
+                "an admin address that others can reach needs a token",
+                "add `token = { file = \"token\" }`, or bind to 127.0.0.1 or [::1]",
+            ));
+        }
+        let token = token.given().map(|token| Secret(token.value.0.clone()));
+        Some(Admin {
+            bind: bind.value.0,
+            token,
+        })
+    }
+
+    pub(super) fn log(&self, file: &File) -> Log {
+        let log = &file.log.value;
+        let access = match &log.access.value {
+            AccessTarget::File(path) => AccessTarget::File(self.source.folder().join(path)),
+            other => other.clone(),
+        };
+        Log {
+            level: log.level.value.0.clone(),
+            access,
+            format: log.format.value,
+        }
+    }
+
+    /// Each address can be bound once, whoever binds it.
+    pub(super) fn binds(&mut self, file: &File) {
+        let admin = file.admin.given().map(|admin| &admin.value.bind);
+        let listeners = file.listeners().iter();
+        let listeners = listeners.filter_map(|listener| listener.value.bind.as_ref());
+        let binds = admin
+            .into_iter()
+            .chain(listeners.flat_map(|bind| &bind.value.0));
+        let mut seen: Vec<Located<SocketAddr>> = Vec::new();
+        for bind in binds {
+            let (value, span) = (bind.value.0, bind.span.clone());
+            match seen.iter().find(|first| collide(first.value, value)) {
+                Some(first) => {
+                    let message = format!("the address {value} is taken");
+                    let remedy = "listen on each address once; 0.0.0.0 and [::] take every address of their family";
+                    let problem = Problem::at(span, message, remedy);
+                    self.problems
+                        .push(problem.related(first.span.clone(), "by this one"));
+                }
+                None => seen.push(Located { value, span }),
+            }
+        }
+    }
+}
+
+/// IPv4 and IPv6 stand side by side, even when both take every address.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && same
+}

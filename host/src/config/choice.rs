@@ -1,0 +1,140 @@
+//! Choices among words, and what is like them: where and how to log, what a failure answers, what a value must be.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
+
+use super::checked::{AccessFormat, AccessTarget, OnFailure, ValueMatch};
+use super::nearest;
+use super::read::{Fault, FromText, Reader, Value, Written};
+use super::schema;
+
+/// `info`, or `info,TARGET=debug`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LogLevel(pub String);
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl FromText for LogLevel {
+    fn form() -> String {
+        format!(
+            "a level ({}), or several such as \"info,tidegate::plugin=debug\"",
+            LEVELS.join(", ")
+        )
+    }
+
+    fn from_text(text: &str) -> Result<LogLevel, Fault> {
+        for directive in text.split(',') {
+            let (target, level) = directive.rsplit_once('=').unwrap_or(("any", directive));
+            let fits = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+            if target.is_empty() || !target.chars().all(fits) {
+                return Err(Fault::new(
+                    "is no log level",
+                    format!("write {}", Self::form()),
+                ));
+            }
+            if !LEVELS.contains(&level) {
+                let says = format!("has the unknown level {level:?}");
+                return Err(Fault::new(says, nearest::remedy(level, "level", &LEVELS)));
+            }
+        }
+        Ok(LogLevel(text.to_owned()))
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl FromText for AccessTarget {
+    fn form() -> String {
+        "off, stdout, stderr, or a path with a slash in it".to_owned()
+    }
+
+    /// A path has a slash, so that a slip in a word makes no file.
+    fn from_text(text: &str) -> Result<AccessTarget, Fault> {
+        match text {
+            "off" => Ok(AccessTarget::Off),
+            "stdout" => Ok(AccessTarget::Stdout),
+            "stderr" => Ok(AccessTarget::Stderr),
+            path if path.ends_with('/') => Err(Fault::new("is a folder", "name a file in it")),
+            path if path.contains('/') => Ok(AccessTarget::File(path.into())),
+            word => {
+                let remedy = nearest::remedy(word, "word", &["off", "stdout", "stderr"]);
+                let remedy = format!("{remedy}; for a file write \"./{word}\"");
+                Err(Fault::new("is no place for the access log", remedy))
+            }
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "enum": ["off", "stdout", "stderr"] },
+            { "type": "string", "pattern": "/" },
+        ] })
+    }
+}
+
+impl FromText for AccessFormat {
+    fn form() -> String {
+        "json, combined or httplog".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<AccessFormat, Fault> {
+        match text {
+            "json" => Ok(AccessFormat::Json),
+            "combined" => Ok(AccessFormat::Combined),
+            "httplog" => Ok(AccessFormat::Httplog),
+            _ => {
+                let remedy = nearest::remedy(text, "format", &["json", "combined", "httplog"]);
+                Err(Fault::new("is no log format", remedy))
+            }
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["json", "combined", "httplog"] })
+    }
+}
+
+impl FromText for OnFailure {
+    fn form() -> String {
+        "reject or fallback".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<OnFailure, Fault> {
+        match text {
+            "reject" => Ok(OnFailure::Reject),
+            "fallback" => Ok(OnFailure::Fallback),
+            _ => {
+                let remedy = nearest::remedy(text, "answer", &["reject", "fallback"]);
+                Err(Fault::new("is no answer to a failure", remedy))
+            }
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["reject", "fallback"] })
+    }
+}
+
+impl Written for ValueMatch {
+    fn expected() -> String {
+        "a string, true (present) or false (absent)".to_owned()
+    }
+
+    fn read(value: &Value<'_>, reader: &mut Reader<'_>) -> Option<ValueMatch> {
+        match value.get_ref() {
+            DeValue::Boolean(true) => Some(ValueMatch::Present),
+            DeValue::Boolean(false) => Some(ValueMatch::Absent),
+            _ => {
+                let text = reader.text(value, &Self::expected())?;
+                Some(ValueMatch::Exact(text.value))
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let string = json_schema!({ "type": ["string", "boolean"] });
+        schema::text(string, generator)
+    }
+}

@@ -1,0 +1,61 @@
+//! The file as JSON, fit to be shown: what stands in a file or a variable is named, not given, and the token is left out.
+
+use serde_json::{Map, Value};
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Span;
+
+const HIDDEN: &str = "<redacted>";
+
+/// What is shown of a file.
+pub(super) fn document(document: &DeValue<'_>) -> Value {
+    let mut shown = value(document);
+    if let Some(token) = shown
+        .pointer_mut("/admin/token")
+        .filter(|token| !token.is_object())
+    {
+        *token = HIDDEN.into();
+    }
+    shown
+}
+
+/// Where the admin's token is written out.
+pub(super) fn token(document: &DeValue<'_>) -> Option<Span> {
+    let token = document.get("admin")?.get_ref().get("token")?;
+    token.get_ref().is_str().then(|| token.span())
+}
+
+fn object(table: &DeTable<'_>) -> Map<String, Value> {
+    let entries = table.iter();
+    entries
+        .map(|(key, item)| (key.get_ref().to_string(), value(item.get_ref())))
+        .collect()
+}
+
+pub(super) fn value(toml: &DeValue<'_>) -> Value {
+    match toml {
+        DeValue::Table(table) => Value::Object(object(table)),
+        DeValue::Array(array) => array.iter().map(|item| value(item.get_ref())).collect(),
+        other => scalar(other).unwrap_or_else(|| other.type_str().into()),
+    }
+}
+
+/// None: JSON has no such thing (infinity, not-a-number, an integer beyond 64 bits), or it is no scalar.
+pub(super) fn scalar(toml: &DeValue<'_>) -> Option<Value> {
+    match toml {
+        DeValue::String(text) => Some(text.as_ref().into()),
+        DeValue::Boolean(flag) => Some((*flag).into()),
+        DeValue::Datetime(time) => Some(time.to_string().into()),
+        DeValue::Integer(number) => {
+            let (digits, radix) = (number.as_str(), number.radix());
+            let signed = i64::from_str_radix(digits, radix).map(Value::from);
+            let value = signed.or_else(|_| u64::from_str_radix(digits, radix).map(Value::from));
+            value.ok()
+        }
+        DeValue::Float(number) => {
+            let number: f64 = number.as_str().parse().ok()?;
+            serde_json::Number::from_f64(number).map(Value::Number)
+        }
+        DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}

@@ -1,0 +1,234 @@
+//! The file as typed: every key, its type and range, its default, and what it means. The JSON Schema is made of this text,
+//! and the README's reference names each of these keys (a test compares them). Keys of what no code serves yet are left
+//! out, so that they are refused rather than silently without effect.
+
+use super::address::{Address, Bind, Host};
+use super::checked::{AccessFormat, AccessTarget, Network, OnFailure, ValueMatch};
+use super::choice::LogLevel;
+use super::problem::Located;
+use super::read::Text;
+use super::table::table;
+use super::unit::{
+    DAY, GIB, HOUR, KIB, MICROSECOND, MILLISECOND, MINUTE, Number, SECOND, Size, Span,
+};
+use super::value::{Map, Name, OneOrMany, PluginName, Sections, Settings};
+use super::word::{Grant, Method, Path, Sha256, Token};
+
+/// A list.
+pub(super) type List<T> = Vec<Located<T>>;
+
+table! {
+    /// The configuration of a tidegate proxy.
+    File as "the file" {
+        /// The process as a whole.
+        proxy: Proxy, default({});
+        /// Dashboard, JSON API, /metrics and /healthz. Without this section there are none.
+        admin: Admin, optional;
+        /// What is logged, where, and how.
+        log: Log, default({});
+        /// Plugins of your own, and shipped ones under other settings. A shipped plugin is used by its name alone without any section.
+        plugin: Sections<Plugin>, default([]);
+        /// Addresses to listen on, and where requests go from there. At least one.
+        listener: Sections<Listener>, optional;
+        /// What the shipped `router` plugin goes by: the most specific route wins, then the first.
+        route: Sections<Route>, default([]);
+        /// Servers that answer the same requests, and how one of them is chosen.
+        pool: Sections<Pool>, default([]);
+    }
+}
+
+table! {
+    /// The process as a whole.
+    Proxy as "[proxy]" {
+        /// Worker threads, each with connections of its own. 0: one for each core that the process may use, by CPU affinity and cgroup quota. HAProxy's `nbthread`, nginx's `worker_processes`.
+        workers: Number<0, 1024>, default(0);
+        /// How long a retired listener, server or process waits for what is in flight; then it is cut off. From 0s to 1d. HAProxy's `hard-stop-after`, nginx's `worker_shutdown_timeout`.
+        drain_timeout: Span<0, DAY>, default("30s");
+        /// Reload by itself when this file or a plugin's file changes.
+        watch: bool, default(false);
+        /// Networks whose Forwarded and X-Forwarded-* are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
+        trusted_proxies: List<Network>, default([]);
+    }
+}
+
+table! {
+    /// Dashboard, JSON API, /metrics and /healthz.
+    Admin as "[admin]" {
+        /// Where it listens: IP:port. Port 0 lets the system choose one.
+        bind: Bind, default("127.0.0.1:9901");
+        /// What changes must carry as `Authorization: Bearer TOKEN`. Without it the port is read-only; it is required when `bind` is no loopback address, and then for reading too.
+        token: Token, optional;
+    }
+}
+
+table! {
+    /// What is logged, where, and how.
+    Log as "[log]" {
+        /// The least severe level that is logged: off, error, warn, info, debug or trace; more levels by target after commas, such as "info,tidegate::plugin=debug".
+        level: LogLevel, default("info");
+        /// Where the access log goes: off, stdout, stderr, or a path with a slash in it, relative to this file's folder. nginx's `access_log`.
+        access: AccessTarget, default("stdout");
+        /// The access log's lines: json, combined (Apache's and nginx's), or httplog (HAProxy's).
+        format: AccessFormat, default("json");
+    }
+}
+
+table! {
+    /// A plugin of your own, or a shipped one under other settings.
+    Plugin as "[[plugin]]" {
+        /// How the file, metrics and the admin API call it. It hides a shipped plugin of that name.
+        name: Name, required;
+        /// The component or core module (.wasm); a relative path starts at this file's folder. This or `shipped`.
+        path: Text, optional;
+        /// A plugin that the binary carries. This or `path`.
+        shipped: Text, optional;
+        /// The SHA-256 hash that the file at `path` must have, 64 hexadecimal digits. Absent: any.
+        sha256: Sha256, optional;
+        /// The plugin's settings: any table; it gets them as JSON.
+        config: Settings, default({});
+        /// What a failed call answers: reject (503) or fallback. Absent: as is safe for the role. Filters reject, a router falls back to the listener's pool, a balancer to round robin.
+        on_failure: OnFailure, optional;
+        /// CPU time that one call may take, from 100us to 1s. A call beyond it fails.
+        cpu_limit: Span<{ 100 * MICROSECOND }, SECOND>, default("2ms");
+        /// Memory of one instance, from 64KiB to 1GiB. Each worker has one instance.
+        memory: Size<{ 64 * KIB }, GIB>, default("16MiB");
+        /// What it may do beyond answering: "fetch:POOL" lets it call that pool. Nothing unless granted.
+        grants: List<Grant>, default([]);
+    }
+}
+
+table! {
+    /// Addresses to listen on, and where requests go from there.
+    Listener as "[[listener]]" {
+        /// How the file, logs and metrics call it.
+        name: Name, required;
+        /// IP:port, or a list of them. Port 0 lets the system choose one. HAProxy's `bind`, nginx's `listen`.
+        bind: OneOrMany<Bind>, required;
+        /// Filter plugins that see every request before its route is known, in this order; responses pass them in reverse.
+        filters: List<PluginName>, default([]);
+        /// The plugin that chooses route and pool. Absent: the shipped `router` when there is a [[route]], else none.
+        router: PluginName, optional;
+        /// Where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
+        pool: Text, optional;
+        /// Bounds on how long a client may take.
+        timeouts: ListenerTimeouts, default({});
+    }
+}
+
+table! {
+    /// Bounds on how long a client may take.
+    ListenerTimeouts as "a listener's timeouts" {
+        /// From accept, or from a request's first byte, to the end of its head, from 1ms to 1h; then 408. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
+        request_head: Span<MILLISECOND, HOUR>, default("10s");
+        /// Between two requests on a kept connection, from 1ms to 1d; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
+        idle: Span<MILLISECOND, DAY>, default("60s");
+    }
+}
+
+table! {
+    /// A rule of the shipped `router`. All conditions that it has must hold.
+    Route as "[[route]]" {
+        /// How logs and metrics call it. Absent: its host and path, with a number when that is taken.
+        name: Name, optional;
+        /// Listeners whose requests it takes. Absent: all.
+        listeners: OneOrMany<Text>, optional;
+        /// The request's host without port, whatever its letter case: a name, "*.example.com" for all names below it, or an IP address. Absent: any. nginx's `server_name`.
+        host: Host, optional;
+        /// A prefix of the path, at a segment boundary: "/api" takes /api and /api/x, not /apix. nginx's `location`.
+        path: Path, optional;
+        /// The whole path. nginx's `location =`.
+        path_exact: Path, optional;
+        /// A method or a list of them. Absent: any.
+        method: OneOrMany<Method>, optional;
+        /// Headers by name: a string that the value must equal, true for present, false for absent.
+        headers: Map<ValueMatch>, optional;
+        /// Query parameters by name: a string that the value must equal, true for present, false for absent.
+        query: Map<ValueMatch>, optional;
+        /// Where its requests go. Without `pool` and `split`: the listener's pool. HAProxy's `use_backend`.
+        pool: Text, optional;
+        /// Pools with weights from 0 to 10000: each gets its share of the requests. nginx's `split_clients`.
+        split: Map<Number<0, 10000>>, optional;
+        /// Filter plugins for its requests, after the listener's.
+        filters: List<PluginName>, default([]);
+        /// Whether its requests are in the access log.
+        access_log: bool, default(true);
+    }
+}
+
+table! {
+    /// Servers that answer the same requests, and how one of them is chosen.
+    Pool as "[[pool]]" {
+        /// How the file, logs, metrics and the admin API call it.
+        name: Name, required;
+        /// The plugin that picks a server for each request. Absent: `weighted-round-robin` when the servers' weights differ, else `round-robin`. HAProxy's `balance`.
+        balancer: PluginName, optional;
+        /// Bounds on how long a server may take.
+        timeouts: PoolTimeouts, default({});
+        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. From 0 to 10. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
+        retries: Number<0, 10>, default(2);
+        /// The servers, at least one.
+        servers: List<Server>, required;
+    }
+}
+
+table! {
+    /// Bounds on how long a server may take.
+    PoolTimeouts as "a pool's timeouts" {
+        /// To connect, from 1ms to 10m; then another server is tried, at last 503. HAProxy's `timeout connect`, nginx's `proxy_connect_timeout`.
+        connect: Span<MILLISECOND, { 10 * MINUTE }>, default("5s");
+        /// From the request sent to the response's head, from 1ms to 1d; then 504. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
+        first_byte: Span<MILLISECOND, DAY>, default("60s");
+        /// Between two reads of a response's body, from 1ms to 1d; then the response is cut off. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
+        between_bytes: Span<MILLISECOND, DAY>, default("60s");
+    }
+}
+
+table! {
+    /// A server of a pool.
+    Server as "a server" {
+        /// How logs, metrics, cookies and the admin API call it. Absent: its address.
+        name: Name, optional;
+        /// host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to.
+        address: Address, required;
+        /// Its share, relative to the others', from 0 to 256. 0: no new requests. HAProxy's and nginx's `weight`.
+        weight: Number<0, 256>, default(1);
+        /// Used only when no other server is usable. HAProxy's and nginx's `backup`.
+        backup: bool, default(false);
+        /// Free text by key for balancers, such as zone = "a".
+        labels: Map<Text>, default({});
+    }
+}
+
+impl File {
+    pub fn listeners(&self) -> &[Located<Listener>] {
+        self.listener
+            .given()
+            .map_or(&[], |sections| &sections.value.0)
+    }
+}
+
+impl Route {
+    /// None of its conditions was refused.
+    pub fn conditions_are_sound(&self) -> bool {
+        let exact = self.host.is_sound() && self.path.is_sound() && self.path_exact.is_sound();
+        let lists = self.listeners.is_sound() && self.method.is_sound();
+        exact && lists && self.headers.is_sound() && self.query.is_sound()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::default_of;
+    use super::*;
+
+    /// Reading an empty table reads all defaults; `default_of` panics on a wrong one.
+    #[test]
+    fn every_default_is_valid() {
+        let file: File = default_of("{}");
+        assert!(file.pool.value.0.is_empty());
+        default_of::<Plugin>("{ name = 'a' }");
+        default_of::<Listener>("{ name = 'a', bind = '127.0.0.1:0' }");
+        default_of::<Route>("{}");
+        default_of::<Pool>("{ name = 'a', servers = [{ address = 'a:1' }] }");
+    }
+}
