@@ -30,14 +30,7 @@ use read::{Reader, Written as _};
 
 /// Reads and checks the file; all its problems at once. `shipped` are the names of the plugins in the binary.
 pub fn load(path: &Path, shipped: &[&str]) -> Result<Config, Problems> {
-    match Source::read(path) {
-        Ok(source) => parse(source, shipped),
-        Err((source, problem)) => {
-            let mut problems = Problems::new(Arc::new(source));
-            problems.push(problem);
-            Err(problems)
-        }
-    }
+    parse(Source::read(path)?, shipped)
 }
 
 /// Checks a text; all its problems at once, but a syntax error alone.
@@ -63,14 +56,12 @@ pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
     let mut config = check::check(&file, &source, shipped, &mut problems);
     problems.or(())?;
     config.shown = shown;
-    check::hand_over_routes(&mut config);
     Ok(config)
 }
 
-/// What the shipped `router` is configured with: `{"routes": [...]}`, in the file's order. Those that are the shipped
-/// router have it among their settings already.
+/// What the shipped `router` is configured with beside settings of its own: `{"routes": [...]}`, in the file's order.
 pub fn router_settings(config: &Config) -> serde_json::Value {
-    check::router_settings(config)
+    check::routes::settings(config)
 }
 
 /// A document that is TOML, with the problems of its keys and values.

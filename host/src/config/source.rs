@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problem, Span};
+use super::problem::{Problem, Problems, Span};
 
 /// A text that spans point into.
 #[derive(Debug)]
@@ -22,22 +23,24 @@ pub struct Source {
 const LARGEST: u64 = 32 << 20;
 
 impl Source {
-    /// Reads the file. An error is a problem of the file as a whole, and comes with an empty source that names it.
-    pub fn read(path: &Path) -> Result<Source, (Source, Problem)> {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Source, Problems> {
         let source = |text| Source {
             path: path.to_owned(),
             text,
         };
+        let refuse = |text, problem| {
+            let mut problems = Problems::new(Arc::new(source(text)));
+            problems.push(problem);
+            problems
+        };
         let bytes = read_bounded(path, LARGEST)
-            .map_err(|error| (source(String::new()), unreadable(&error)))?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(source(text)),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                Err((source(text), not_utf8(at)))
-            }
-        }
+            .map_err(|error| refuse(String::new(), unreadable(&error)))?;
+        String::from_utf8(bytes).map(source).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            refuse(text, not_utf8(at))
+        })
     }
 
     /// The folder that relative paths start from.

@@ -122,6 +122,10 @@ table! {
         request_head: Span<MILLISECOND, HOUR>, default("10s");
         /// Between two requests on a kept connection, from 1ms to 1d; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
         idle: Span<MILLISECOND, DAY>, default("60s");
+        /// How long a client may send nothing of a request's body, or take nothing of a response, from 1ms to 1d; then 408, or the connection is closed. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
+        body: Span<MILLISECOND, DAY>, default("30s");
+        /// How long an upgraded connection (WebSocket) may be silent both ways, from 1ms to 7d; then it is closed. HAProxy's `timeout tunnel`.
+        tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }
 }
 

@@ -91,7 +91,7 @@ impl Draft {
             let part = match self.load(kept, plugin) {
                 Ok((artifact, source)) => Some(self.describe(kept, index, artifact, source)),
                 Err((message, remedy)) => {
-                    self.problem(&plugin.span, message, remedy);
+                    self.problem(&plugin.source_span, message, remedy);
                     None
                 }
             };

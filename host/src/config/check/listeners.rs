@@ -46,6 +46,8 @@ impl Check<'_> {
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,
+                body: timeouts.body.value.0,
+                tunnel: timeouts.tunnel.value.0,
             },
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::checked::{self, Config};
+use super::checked::Config;
 use super::problem::{Located, Problem, Problems};
 use super::source::Source;
 use super::written::File;
@@ -14,7 +14,7 @@ mod names;
 mod plugins;
 mod pools;
 mod process;
-mod routes;
+pub(super) mod routes;
 mod uses;
 
 use names::Names;
@@ -101,21 +101,5 @@ fn refuse_twice<K: std::hash::Hash + Eq>(
         } else {
             seen.insert(key, message.span);
         }
-    }
-}
-
-/// The JSON that the shipped `router` is configured with; keys that a route hasn't are left out.
-pub(super) fn router_settings(config: &Config) -> serde_json::Value {
-    routes::settings(config)
-}
-
-/// Gives the file's routes to each plugin that is the shipped router.
-pub(super) fn hand_over_routes(config: &mut Config) {
-    let settings = router_settings(config);
-    let is_router = |plugin: &&mut checked::Plugin| {
-        plugin.source == checked::PluginSource::Shipped(ROUTER.to_owned())
-    };
-    for plugin in config.plugins.iter_mut().filter(is_router) {
-        plugin.config["routes"] = settings["routes"].clone();
     }
 }

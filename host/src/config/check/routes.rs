@@ -15,8 +15,8 @@ use crate::config::value::Map;
 use crate::config::word::is_token;
 use crate::config::written::{self, File};
 
-/// The JSON that the shipped router is configured with.
-pub(super) fn settings(config: &Config) -> Value {
+/// The JSON that the shipped router is configured with; what a route hasn't is left out.
+pub fn settings(config: &Config) -> Value {
     let routes = config.routes.iter();
     let routes: Vec<Value> = routes.map(|route| route_settings(config, route)).collect();
     json!({ "routes": routes })
