@@ -1,0 +1,302 @@
+//! Asks a plugin what a case asks, with requests and responses that are made up from the cases file.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::hook::{
+    self, Balancer, ConnectionFacts, RequestFilter, RequestView, ResponseFilter, ResponseView, Router, TlsFacts,
+};
+use crate::plugin::Roles;
+use crate::upstream::live::InFlight;
+
+use super::super::terminal::Failure;
+use super::cases::{Answer, FetchError, NONE, Request, Response, Role, Scheme, Step, Values, Version};
+use super::got::{Got, Said, of_fetch};
+use super::stage::Actor;
+
+/// More fetches than this the proxy does not make for one request either.
+const MOST_FETCHES: usize = 8;
+
+/// One instance that is asked, case by case.
+pub struct Play<'a> {
+    actor: Actor<'a>,
+    roles: Roles,
+    /// Picks that stay in flight.
+    held: Vec<InFlight>,
+    random: u64,
+}
+
+impl<'a> Play<'a> {
+    pub fn new(actor: Actor<'a>, roles: Roles) -> Play<'a> {
+        Play { actor, roles, held: Vec::new(), random: 0 }
+    }
+
+    pub fn ask(&mut self, step: &Step) -> Result<Got, Failure> {
+        let request = FakeRequest::new(step.request.as_ref().unwrap_or(&Request::default()))?;
+        if step.pick.is_some() || step.expect.is_of_picks() {
+            return self.pick(step, &request);
+        }
+        if let Some(response) = &step.response {
+            let response = FakeResponse::new(&request, response)?;
+            let outcome = ResponseFilter::response(&*self.actor.plugin, &response);
+            return Ok(Got::of_response(outcome.map_err(|_| self.failed())?));
+        }
+        match self.role(step)? {
+            Role::Router => self.route(&request),
+            Role::Filter => self.filter(step, &request),
+        }
+    }
+
+    fn role(&self, step: &Step) -> Result<Role, Failure> {
+        match (step.role, self.roles.router, self.roles.request_filter) {
+            (Some(role), _, _) => Ok(role),
+            (None, true, false) => Ok(Role::Router),
+            (None, false, true) => Ok(Role::Filter),
+            (None, true, true) => Err(Failure::new(
+                "the plugin is a router and a request filter: say whom to ask, role = \"router\" or \"filter\"",
+            )),
+            (None, false, false) => Err(Failure::new(format!(
+                "the plugin is neither a router nor a request filter (its roles: {}): give `response`, or `pick`",
+                self.roles
+            ))),
+        }
+    }
+
+    fn route(&self, request: &FakeRequest) -> Result<Got, Failure> {
+        let choice = Router::route(&*self.actor.plugin, request).map_err(|_| self.failed())?;
+        let names = &self.actor.names;
+        Ok(Got {
+            route: choice.route.map(|route| names.route(route.0)),
+            ..Got::of_outcome(choice.outcome, names)
+        })
+    }
+
+    /// As the proxy does it: a fetch that is not granted is answered so, the others as the case says.
+    fn filter(&self, step: &Step, request: &FakeRequest) -> Result<Got, Failure> {
+        let plugin = &*self.actor.plugin;
+        let mut answers = step.answers.iter();
+        let mut fetches = Vec::new();
+        let mut next = plugin.request(request).map_err(|_| self.failed())?;
+        loop {
+            let (fetch, state) = match next {
+                hook::Step::Done(outcome) => {
+                    return Ok(Got { fetches, ..Got::of_outcome(outcome, &self.actor.names) });
+                }
+                hook::Step::Fetch(fetch, state) => (fetch, state),
+            };
+            fetches.push(of_fetch(&fetch, &self.actor.names));
+            if fetches.len() > MOST_FETCHES {
+                return Err(Failure::new(format!("more than {MOST_FETCHES} fetches for one request")));
+            }
+            let answer = if plugin.may_fetch(fetch.pool) {
+                match answers.next() {
+                    Some(answer) => answered(answer)?,
+                    None => return Ok(Got { said: Said::Waits, fetches, ..Got::default() }),
+                }
+            } else {
+                Err(hook::FetchError::NotGranted)
+            };
+            next = plugin.resume(state, answer).map_err(|_| self.failed())?;
+        }
+    }
+
+    fn pick(&mut self, step: &Step, request: &FakeRequest) -> Result<Got, Failure> {
+        let pick = step.pick.clone().unwrap_or_default();
+        let pool = self.actor.pool(pick.pool.as_deref())?;
+        let tried = pick.tried.iter().map(|name| self.actor.slot(pool, name));
+        let tried = tried.collect::<Result<Vec<_>, _>>()?;
+        let times = pick.times.or(step.expect.picks()).unwrap_or(1);
+        let mut picks = Vec::new();
+        for _ in 0..times {
+            let random = pick.random.unwrap_or_else(|| self.next_random());
+            let slot = self.actor.plugin.pick(pool, request, random, &tried).map_err(|_| self.failed())?;
+            let found = slot.map(|slot| (slot, self.actor.server(pool, slot)));
+            picks.push(match found {
+                None => NONE.to_owned(),
+                Some((slot, None)) => format!("(a server that it was not told of: {})", slot.0),
+                Some((_, Some((name, live)))) => {
+                    self.held.extend(pick.hold.then(|| live.enter()));
+                    name.to_owned()
+                }
+            });
+        }
+        Ok(Got { picks, ..Got::default() })
+    }
+
+    /// The same numbers in every run (splitmix64): a random balancer's case comes out the same each time.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn failed(&self) -> Failure {
+        Failure::new(format!("the call failed ({}); see the log lines above", self.actor.causes()))
+    }
+}
+
+fn answered(answer: &Answer) -> Result<Result<hook::Reply, hook::FetchError>, Failure> {
+    let reply = match answer {
+        Answer::Reply(reply) => reply,
+        Answer::Failed(FetchError::Timeout) => return Ok(Err(hook::FetchError::Timeout)),
+        Answer::Failed(FetchError::Refused) => return Ok(Err(hook::FetchError::Refused)),
+        Answer::Failed(FetchError::TooLarge) => return Ok(Err(hook::FetchError::TooLarge)),
+    };
+    let headers = header_map(&reply.headers)?;
+    let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Ok(Ok(hook::Reply {
+        status: reply.status,
+        headers: headers.collect(),
+        body: reply.body.clone().into_bytes(),
+    }))
+}
+
+/// A request that never was.
+pub struct FakeRequest {
+    given: Request,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+    facts: ConnectionFacts,
+}
+
+impl FakeRequest {
+    pub fn new(given: &Request) -> Result<FakeRequest, Failure> {
+        let (path, query) = match given.path.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (given.path.clone(), None),
+        };
+        let client = SocketAddr::new(given.client, 40_000);
+        let tls = matches!(given.scheme, Scheme::Https);
+        Ok(FakeRequest {
+            path,
+            query,
+            headers: header_map(&given.headers)?,
+            facts: ConnectionFacts {
+                client,
+                client_address: client.ip().to_canonical().to_string().into(),
+                client_port: client.port().to_string().into(),
+                local: SocketAddr::new(Ipv4Addr::new(192, 0, 2, 254).into(), if tls { 443 } else { 80 }),
+                listener: given.listener.as_str().into(),
+                tls: tls.then(|| TlsFacts {
+                    server_name: given.server_name.as_deref().map(Into::into),
+                    ..TlsFacts::default()
+                }),
+            },
+            given: given.clone(),
+        })
+    }
+}
+
+fn header_map(given: &BTreeMap<String, Values>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in given {
+        let field: HeaderName = name
+            .parse()
+            .map_err(|_| Failure::new(format!("{name:?} is no header name")))?;
+        for value in values.all() {
+            let value = HeaderValue::from_bytes(value.as_bytes())
+                .map_err(|_| Failure::new(format!("header {name:?}: {value:?} is no header value")))?;
+            headers.append(&field, value);
+        }
+    }
+    Ok(headers)
+}
+
+fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.collect();
+    if rest.is_empty() || name == SET_COOKIE {
+        return Some(Cow::Borrowed(first));
+    }
+    let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
+    let mut all = vec![first];
+    all.extend(rest);
+    Some(Cow::Owned(all.join(separator)))
+}
+
+impl RequestView for FakeRequest {
+    fn method(&self) -> &str {
+        &self.given.method
+    }
+    fn scheme(&self) -> &'static str {
+        match self.given.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+    fn version(&self) -> &'static str {
+        match self.given.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
+        }
+    }
+    fn host(&self) -> Option<&[u8]> {
+        self.given.host.as_deref().map(str::as_bytes)
+    }
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+    fn query(&self) -> Option<&[u8]> {
+        self.query.as_deref().map(str::as_bytes)
+    }
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        joined(&self.headers, name)
+    }
+    fn connection(&self) -> &ConnectionFacts {
+        &self.facts
+    }
+    fn request_id(&self) -> &str {
+        "0123456789abcdef0123456789abcdef"
+    }
+    fn note(&self, name: &str) -> Option<&str> {
+        self.given.notes.get(name).map(String::as_str)
+    }
+    fn route(&self) -> Option<&str> {
+        self.given.route.as_deref()
+    }
+    fn pool(&self) -> Option<&str> {
+        self.given.pool.as_deref()
+    }
+}
+
+/// A response that never was.
+pub struct FakeResponse<'a> {
+    request: &'a FakeRequest,
+    status: u16,
+    server: Option<String>,
+    headers: HeaderMap,
+}
+
+impl<'a> FakeResponse<'a> {
+    pub fn new(request: &'a FakeRequest, given: &Response) -> Result<FakeResponse<'a>, Failure> {
+        Ok(FakeResponse {
+            request,
+            status: given.status,
+            server: given.server.clone(),
+            headers: header_map(&given.headers)?,
+        })
+    }
+}
+
+impl ResponseView for FakeResponse<'_> {
+    fn request(&self) -> &dyn RequestView {
+        self.request
+    }
+    fn status(&self) -> u16 {
+        self.status
+    }
+    fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        joined(&self.headers, name)
+    }
+}
