@@ -84,7 +84,11 @@ fn applied(answer: &Value) -> String {
 
 fn as_tables(status: &Value) -> String {
     let mut out = String::new();
-    let state = if status["draining"] == true { "draining" } else { "running" };
+    let state = if status["draining"] == true {
+        "draining"
+    } else {
+        "running"
+    };
     let _ = writeln!(
         out,
         "tidegate {} {state}, generation {}, {} workers, since {}, {}",
@@ -100,9 +104,22 @@ fn as_tables(status: &Value) -> String {
     let columns = ["name", "address", "weight", "state", "in_flight", "ewma_us"];
     for pool in list(&status["pools"]) {
         let (name, balancer) = (text(&pool["name"]), text(&pool["balancer"]));
-        let _ = write!(out, "\npool {name}, by {balancer}\n{}", rows("server", &columns, &pool["servers"]));
+        let _ = write!(
+            out,
+            "\npool {name}, by {balancer}\n{}",
+            rows("server", &columns, &pool["servers"])
+        );
     }
-    let columns = ["name", "source", "roles", "state", "instances", "calls", "failures", "mean_call_ns"];
+    let columns = [
+        "name",
+        "source",
+        "roles",
+        "state",
+        "instances",
+        "calls",
+        "failures",
+        "mean_call_ns",
+    ];
     out += &format!("\n{}", rows("plugin", &columns, &status["plugins"]));
     out
 }
@@ -111,7 +128,11 @@ fn last_change(out: &mut String, change: &Value) {
     if change.is_null() {
         return;
     }
-    let (what, result, at) = (text(&change["what"]), text(&change["result"]), text(&change["at"]));
+    let (what, result, at) = (
+        text(&change["what"]),
+        text(&change["result"]),
+        text(&change["at"]),
+    );
     let _ = writeln!(out, "last change: {what}, {result} at {at}");
     for problem in list(&change["problems"]) {
         let _ = writeln!(out, "{}", lines(problem.as_str().unwrap_or_default()));
@@ -186,10 +207,20 @@ impl Remote {
             ))
         })?;
         let token = token.or_else(|| set("TIDEGATE_TOKEN"));
-        Ok(Remote { url, authority, token })
+        Ok(Remote {
+            url,
+            authority,
+            token,
+        })
     }
 
-    fn ask(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, Failure> {
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -218,22 +249,37 @@ impl Remote {
             .map_err(broken)?;
         let connection = tokio::spawn(connection);
         let request = self.request(method, path, body)?;
-        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let (head, body) = sender
+            .send_request(request)
+            .await
+            .map_err(broken)?
+            .into_parts();
         let body = Limited::new(body, MOST_ANSWER)
             .collect()
             .await
             .map_err(|error| Failure::new(format!("{} broke off: {error}", self.url)))?
             .to_bytes();
         connection.abort();
-        Ok(Answer { status: head.status, body })
+        Ok(Answer {
+            status: head.status,
+            body,
+        })
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, &self.authority)
-            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+            .header(
+                header::USER_AGENT,
+                concat!("tidegate/", env!("CARGO_PKG_VERSION")),
+            );
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -252,8 +298,9 @@ impl Answer {
         if !self.status.is_success() {
             return Err(self.refusal());
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|_| Failure::new("the answer is no JSON; is this tidegate's admin port? (--admin URL)"))
+        serde_json::from_slice(&self.body).map_err(|_| {
+            Failure::new("the answer is no JSON; is this tidegate's admin port? (--admin URL)")
+        })
     }
 
     /// `{"error": …, "problems": […]}` as a failure.
@@ -269,7 +316,10 @@ impl Answer {
         if self.status == StatusCode::UNAUTHORIZED {
             error += " (here: --token TOKEN, or TIDEGATE_TOKEN)";
         }
-        let problems = list(&body["problems"]).iter().filter_map(Value::as_str).map(lines);
+        let problems = list(&body["problems"])
+            .iter()
+            .filter_map(Value::as_str)
+            .map(lines);
         Failure::of_texts(std::iter::once(error).chain(problems).collect())
     }
 }
@@ -277,9 +327,16 @@ impl Answer {
 /// `host:port` of `http://host[:port][/]`.
 fn authority(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
-    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
-    let authority = uri.authority().filter(|a| plain && !a.as_str().contains('@'))?;
-    Some(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)))
+    let plain =
+        uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let authority = uri
+        .authority()
+        .filter(|a| plain && !a.as_str().contains('@'))?;
+    Some(format!(
+        "{}:{}",
+        authority.host(),
+        authority.port_u16().unwrap_or(80)
+    ))
 }
 
 #[cfg(test)]
@@ -288,10 +345,23 @@ mod tests {
 
     #[test]
     fn an_admin_url_is_plain_http() {
-        assert_eq!(authority("http://127.0.0.1:9901").as_deref(), Some("127.0.0.1:9901"));
+        assert_eq!(
+            authority("http://127.0.0.1:9901").as_deref(),
+            Some("127.0.0.1:9901")
+        );
         assert_eq!(authority("http://[::1]:1/").as_deref(), Some("[::1]:1"));
-        assert_eq!(authority("http://localhost").as_deref(), Some("localhost:80"));
-        for bad in ["https://x", "127.0.0.1:9901", "http://a@b", "http://x/api", "", "http://"] {
+        assert_eq!(
+            authority("http://localhost").as_deref(),
+            Some("localhost:80")
+        );
+        for bad in [
+            "https://x",
+            "127.0.0.1:9901",
+            "http://a@b",
+            "http://x/api",
+            "",
+            "http://",
+        ] {
             assert_eq!(authority(bad), None, "{bad}");
         }
     }
@@ -310,7 +380,10 @@ mod tests {
         assert!(shown.contains("generation 3"), "{shown}");
         assert!(shown.contains("bad\\u{1b}[2J\nline"), "{shown}");
         assert!(shown.contains("listener  addresses     filters  router  pool\nweb       127.0.0.1:80  -        -       app"), "{shown}");
-        assert!(shown.contains("a       h:1      1       ready  2          30"), "{shown}");
+        assert!(
+            shown.contains("a       h:1      1       ready  2          30"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
 use crate::config::{Problems, color_for};
 
@@ -134,26 +133,22 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-/// `870 µs`, `12 ms`, `1.50 s`.
-pub fn time(took: Duration) -> String {
-    match took.as_micros() {
-        0..1_000 => format!("{} µs", took.as_micros()),
-        1_000..1_000_000 => format!("{} ms", took.as_millis()),
-        _ => format!("{:.2} s", took.as_secs_f64()),
-    }
-}
-
 /// Rows under a heading, columns as wide as what is in them. Control characters are escaped.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(heading.iter().map(|s| (*s).to_owned()).collect())
-        .chain(rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()))
+        .chain(
+            rows.iter()
+                .map(|row| row.iter().map(|cell| shown(cell)).collect()),
+        )
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..heading.len()).filter_map(width).collect();
     let mut out = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         out += line.join("  ").trim_end();
         out.push('\n');
     }

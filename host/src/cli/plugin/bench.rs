@@ -26,7 +26,11 @@ pub fn bench(host: &Host, flags: &Bench) -> Result<(), Failure> {
     let (runtime, live) = runtime(host)?;
     let artifact = load(&runtime, &flags.file)?;
     let roles = artifact.roles();
-    let stage = Stage { runtime, live, artifact };
+    let stage = Stage {
+        runtime,
+        live,
+        artifact,
+    };
     let servers = servers(&cases, flags.servers);
     let name = "bench".to_owned();
     let setup = Setup::of_cases(&cases, name, &cases.settings, &servers);
@@ -51,7 +55,9 @@ fn given(flags: &Bench) -> Result<Cases, Failure> {
     };
     if let Some(config) = &flags.config {
         let wrong = |error: serde_json::Error| {
-            Failure::new(format!("--config is no JSON object: {error}; for example '{{\"header\": \"x-tenant\"}}'"))
+            Failure::new(format!(
+                "--config is no JSON object: {error}; for example '{{\"header\": \"x-tenant\"}}'"
+            ))
         };
         cases.settings = serde_json::from_str(config).map_err(wrong)?;
     }
@@ -62,13 +68,18 @@ fn given(flags: &Bench) -> Result<Cases, Failure> {
 fn servers(cases: &Cases, count: Option<u32>) -> Vec<Server> {
     match count {
         None if !cases.servers.is_empty() => cases.servers.clone(),
-        count => (0..count.unwrap_or(10)).map(|i| Server::plain(format!("server-{i}"))).collect(),
+        count => (0..count.unwrap_or(10))
+            .map(|i| Server::plain(format!("server-{i}")))
+            .collect(),
     }
 }
 
 fn first_request(cases: &Cases) -> Request {
     let steps = cases.cases.iter().flat_map(|case| case.get_ref().steps());
-    steps.into_iter().find_map(|step| step.request).unwrap_or_default()
+    steps
+        .into_iter()
+        .find_map(|step| step.request)
+        .unwrap_or_default()
 }
 
 fn explained(refusal: Refusal) -> Failure {
@@ -92,26 +103,45 @@ fn calls<'a>(
 ) -> Result<Vec<(String, Call<'a>)>, Failure> {
     let plugin = &*actor.plugin;
     let pool = actor.pool(None)?;
-    let answer = Response { status: 200, server: Some("server-0".into()), headers: Default::default() };
+    let answer = Response {
+        status: 200,
+        server: Some("server-0".into()),
+        headers: Default::default(),
+    };
     let response = FakeResponse::new(request, &answer)?;
     let mut calls: Vec<(String, Call<'a>)> = Vec::new();
     if roles.router {
-        calls.push(("router".into(), Box::new(|_| Router::route(plugin, request).map(drop))));
+        calls.push((
+            "router".into(),
+            Box::new(|_| Router::route(plugin, request).map(drop)),
+        ));
     }
     if roles.request_filter {
-        calls.push(("request-filter".into(), Box::new(|_| RequestFilter::request(plugin, request).map(drop))));
+        calls.push((
+            "request-filter".into(),
+            Box::new(|_| RequestFilter::request(plugin, request).map(drop)),
+        ));
     }
     if roles.response_filter {
-        calls.push(("response-filter".into(), Box::new(move |_| plugin.response(&response).map(drop))));
+        calls.push((
+            "response-filter".into(),
+            Box::new(move |_| plugin.response(&response).map(drop)),
+        ));
     }
     if roles.any_balancer() {
-        let role = if roles.balancer { "balancer" } else { "request-balancer" };
+        let role = if roles.balancer {
+            "balancer"
+        } else {
+            "request-balancer"
+        };
         let plural = if servers == 1 { "" } else { "s" };
         let pick = move |random| Balancer::pick(plugin, pool, request, random, &[]).map(drop);
         calls.push((format!("{role}, {servers} server{plural}"), Box::new(pick)));
     }
     if calls.is_empty() {
-        return Err(Failure::new(format!("nothing to measure: the plugin's roles are {roles}")));
+        return Err(Failure::new(format!(
+            "nothing to measure: the plugin's roles are {roles}"
+        )));
     }
     Ok(calls)
 }
@@ -127,7 +157,9 @@ fn measure(time: Duration, call: &Call<'_>) -> Result<Figures, ()> {
     let mut batch = |size: u32| {
         let start = Instant::now();
         for _ in 0..size {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             call(random).map_err(drop)?;
         }
         Ok(start.elapsed())
@@ -151,7 +183,12 @@ fn measure(time: Duration, call: &Call<'_>) -> Result<Figures, ()> {
 
 impl Figures {
     fn row(&self, role: String) -> Vec<String> {
-        vec![role, format!("{:.0}", self.min), format!("{:.0}", self.median), self.calls.to_string()]
+        vec![
+            role,
+            format!("{:.0}", self.min),
+            format!("{:.0}", self.median),
+            self.calls.to_string(),
+        ]
     }
 }
 
@@ -161,8 +198,16 @@ mod tests {
 
     #[test]
     fn a_call_is_measured_in_batches() {
-        let figures = measure(Duration::from_millis(20), &(Box::new(|_| Ok(())) as Call<'_>)).unwrap();
-        assert!(figures.min <= figures.median && figures.calls > 1000, "{}", figures.calls);
+        let figures = measure(
+            Duration::from_millis(20),
+            &(Box::new(|_| Ok(())) as Call<'_>),
+        )
+        .unwrap();
+        assert!(
+            figures.min <= figures.median && figures.calls > 1000,
+            "{}",
+            figures.calls
+        );
         let fails: Call<'_> = Box::new(|_| Err(crate::hook::Failure::Failed));
         assert!(measure(Duration::from_millis(1), &fails).is_err());
     }

@@ -32,7 +32,11 @@ pub fn build(host: &Host, flags: &Build) -> Result<(), Failure> {
     let (runtime, _) = runtime(host)?;
     let artifact = load(&runtime, &built)?;
     place(&built, &output)?;
-    print(&format!("file      {}\n{}", output.display(), inspect::as_text(&artifact)))
+    print(&format!(
+        "file      {}\n{}",
+        output.display(),
+        inspect::as_text(&artifact)
+    ))
 }
 
 impl Target {
@@ -77,7 +81,9 @@ fn compile(dir: &Path, target: &str) -> Result<PathBuf, Failure> {
         .output()
         .map_err(|error| no_rust("cargo", &error))?;
     if !output.status.success() {
-        return Err(Failure::new("the plugin does not compile; see cargo's words above"));
+        return Err(Failure::new(
+            "the plugin does not compile; see cargo's words above",
+        ));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     match &wasm_files(&messages)[..] {
@@ -103,13 +109,18 @@ fn wasm_files(messages: &str) -> Vec<PathBuf> {
             _ => Vec::new(),
         })
         .filter_map(|file| file.as_str().map(PathBuf::from))
-        .filter(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
         .collect()
 }
 
 /// Beside its place first, then moved there: who watches sees the old file or the new one, never half of one.
 fn place(built: &Path, output: &Path) -> Result<(), Failure> {
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let doing = || format!("write {}", output.display());
     let bytes = fs::read(built).map_err(failed(format_args!("read {}", built.display())))?;

@@ -241,8 +241,8 @@ pub struct Reply {
 
 /// Reads the file; its text is for the places of failed cases.
 pub fn read(file: &Path) -> Result<(Cases, String), Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(failed(format_args!("read {}", file.display())))?;
+    let text =
+        std::fs::read_to_string(file).map_err(failed(format_args!("read {}", file.display())))?;
     match parse(&text) {
         Ok(cases) => Ok((cases, text)),
         Err(error) => Err(Failure::new(format!("{}: {error}", file.display()))),
@@ -255,7 +255,8 @@ fn parse(text: &str) -> Result<Cases, String> {
         return Err("`pools` is empty; leave it out, or name at least one".into());
     }
     for case in cases.cases.iter().map(Spanned::get_ref) {
-        case.sound().map_err(|why| format!("case {:?}: {why}", case.name))?;
+        case.sound()
+            .map_err(|why| format!("case {:?}: {why}", case.name))?;
     }
     Ok(cases)
 }
@@ -280,13 +281,19 @@ impl Case {
     fn sound(&self) -> Result<(), String> {
         if self.refused.is_some() {
             let alone = self.expect.is_none() && self.steps.is_empty();
-            return alone.then_some(()).ok_or_else(|| "`refused` stands alone, without `expect`".into());
+            return alone
+                .then_some(())
+                .ok_or_else(|| "`refused` stands alone, without `expect`".into());
         }
         if self.expect.is_some() != self.steps.is_empty() {
             return Err("write either `expect` or `steps`".into());
         }
-        if self.expect.is_none() && (self.request.is_some() || self.response.is_some() || self.pick.is_some()) {
-            return Err("with `steps`, each step has its own `request`, `response` or `pick`".into());
+        if self.expect.is_none()
+            && (self.request.is_some() || self.response.is_some() || self.pick.is_some())
+        {
+            return Err(
+                "with `steps`, each step has its own `request`, `response` or `pick`".into(),
+            );
         }
         let empty = |step: &Step| step.expect.is_empty();
         if self.steps().iter().any(empty) {
@@ -366,7 +373,9 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     number
         .zip(scale)
         .and_then(|(number, scale)| Duration::try_from_secs_f64(number * scale).ok())
-        .ok_or_else(|| D::Error::custom(format!("{text:?} is no duration; write 250us, 3ms or 1.5s")))
+        .ok_or_else(|| {
+            D::Error::custom(format!("{text:?} is no duration; write 250us, 3ms or 1.5s"))
+        })
 }
 
 #[cfg(test)]
@@ -389,21 +398,47 @@ mod tests {
     #[test]
     fn a_case_that_compares_nothing_is_refused() {
         let refused = |case: &str| parse(&format!("[[case]]\nname = \"x\"\n{case}")).err();
-        assert!(refused("expect = {}").unwrap().contains("nothing to compare"));
+        assert!(
+            refused("expect = {}")
+                .unwrap()
+                .contains("nothing to compare")
+        );
         assert!(refused("").unwrap().contains("either"));
-        assert!(refused("request = {}\nsteps = [{ expect = { next = true } }]").unwrap().contains("each step"));
-        assert!(refused("refused = \"no\"\nexpect = { next = true }").unwrap().contains("alone"));
-        assert!(refused("expect = { pol = \"app\" }").unwrap().contains("unknown field `pol`"));
+        assert!(
+            refused("request = {}\nsteps = [{ expect = { next = true } }]")
+                .unwrap()
+                .contains("each step")
+        );
+        assert!(
+            refused("refused = \"no\"\nexpect = { next = true }")
+                .unwrap()
+                .contains("alone")
+        );
+        assert!(
+            refused("expect = { pol = \"app\" }")
+                .unwrap()
+                .contains("unknown field `pol`")
+        );
         assert_eq!(refused("expect = { next = true }"), None);
         assert_eq!(refused("refused = \"no\""), None);
     }
 
     #[test]
     fn a_duration_has_a_unit() {
-        let parse = |text: &str| parse(&format!("[[server]]\nname = \"a\"\nfirst-byte = \"{text}\""));
-        assert_eq!(parse("1.5s").unwrap().servers[0].first_byte, Duration::from_millis(1500));
+        let parse = |text: &str| {
+            parse(&format!(
+                "[[server]]\nname = \"a\"\nfirst-byte = \"{text}\""
+            ))
+        };
+        assert_eq!(
+            parse("1.5s").unwrap().servers[0].first_byte,
+            Duration::from_millis(1500)
+        );
         for bad in ["3", "ms", "3h", "-1s", ""] {
-            assert!(parse(bad).err().unwrap().contains("is no duration"), "{bad}");
+            assert!(
+                parse(bad).err().unwrap().contains("is no duration"),
+                "{bad}"
+            );
         }
     }
 }

@@ -8,13 +8,16 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::hook::{
-    self, Balancer, ConnectionFacts, RequestFilter, RequestView, ResponseFilter, ResponseView, Router, TlsFacts,
+    self, Balancer, ConnectionFacts, RequestFilter, RequestView, ResponseFilter, ResponseView,
+    Router, TlsFacts,
 };
 use crate::plugin::Roles;
 use crate::upstream::live::InFlight;
 
 use super::super::terminal::Failure;
-use super::cases::{Answer, FetchError, NONE, Request, Response, Role, Scheme, Step, Values, Version};
+use super::cases::{
+    Answer, FetchError, NONE, Request, Response, Role, Scheme, Step, Values, Version,
+};
 use super::got::{Got, Said, of_fetch};
 use super::stage::Actor;
 
@@ -32,7 +35,12 @@ pub struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub fn new(actor: Actor<'a>, roles: Roles) -> Play<'a> {
-        Play { actor, roles, held: Vec::new(), random: 0 }
+        Play {
+            actor,
+            roles,
+            held: Vec::new(),
+            random: 0,
+        }
     }
 
     pub fn ask(&mut self, step: &Step) -> Result<Got, Failure> {
@@ -84,18 +92,29 @@ impl<'a> Play<'a> {
         loop {
             let (fetch, state) = match next {
                 hook::Step::Done(outcome) => {
-                    return Ok(Got { fetches, ..Got::of_outcome(outcome, &self.actor.names) });
+                    return Ok(Got {
+                        fetches,
+                        ..Got::of_outcome(outcome, &self.actor.names)
+                    });
                 }
                 hook::Step::Fetch(fetch, state) => (fetch, state),
             };
             fetches.push(of_fetch(&fetch, &self.actor.names));
             if fetches.len() > MOST_FETCHES {
-                return Err(Failure::new(format!("more than {MOST_FETCHES} fetches for one request")));
+                return Err(Failure::new(format!(
+                    "more than {MOST_FETCHES} fetches for one request"
+                )));
             }
             let answer = if plugin.may_fetch(fetch.pool) {
                 match answers.next() {
                     Some(answer) => answered(answer)?,
-                    None => return Ok(Got { said: Said::Waits, fetches, ..Got::default() }),
+                    None => {
+                        return Ok(Got {
+                            said: Said::Waits,
+                            fetches,
+                            ..Got::default()
+                        });
+                    }
                 }
             } else {
                 Err(hook::FetchError::NotGranted)
@@ -113,7 +132,11 @@ impl<'a> Play<'a> {
         let mut picks = Vec::new();
         for _ in 0..times {
             let random = pick.random.unwrap_or_else(|| self.next_random());
-            let slot = self.actor.plugin.pick(pool, request, random, &tried).map_err(|_| self.failed())?;
+            let slot = self
+                .actor
+                .plugin
+                .pick(pool, request, random, &tried)
+                .map_err(|_| self.failed())?;
             let found = slot.map(|slot| (slot, self.actor.server(pool, slot)));
             picks.push(match found {
                 None => NONE.to_owned(),
@@ -124,7 +147,10 @@ impl<'a> Play<'a> {
                 }
             });
         }
-        Ok(Got { picks, ..Got::default() })
+        Ok(Got {
+            picks,
+            ..Got::default()
+        })
     }
 
     /// The same numbers in every run (splitmix64): a random balancer's case comes out the same each time.
@@ -136,7 +162,10 @@ impl<'a> Play<'a> {
     }
 
     fn failed(&self) -> Failure {
-        Failure::new(format!("the call failed ({}); see the log lines above", self.actor.causes()))
+        Failure::new(format!(
+            "the call failed ({}); see the log lines above",
+            self.actor.causes()
+        ))
     }
 }
 
@@ -148,7 +177,9 @@ fn answered(answer: &Answer) -> Result<Result<hook::Reply, hook::FetchError>, Fa
         Answer::Failed(FetchError::TooLarge) => return Ok(Err(hook::FetchError::TooLarge)),
     };
     let headers = header_map(&reply.headers)?;
-    let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
     Ok(Ok(hook::Reply {
         status: reply.status,
         headers: headers.collect(),
@@ -181,7 +212,10 @@ impl FakeRequest {
                 client,
                 client_address: client.ip().to_canonical().to_string().into(),
                 client_port: client.port().to_string().into(),
-                local: SocketAddr::new(Ipv4Addr::new(192, 0, 2, 254).into(), if tls { 443 } else { 80 }),
+                local: SocketAddr::new(
+                    Ipv4Addr::new(192, 0, 2, 254).into(),
+                    if tls { 443 } else { 80 },
+                ),
                 listener: given.listener.as_str().into(),
                 tls: tls.then(|| TlsFacts {
                     server_name: given.server_name.as_deref().map(Into::into),
@@ -200,8 +234,9 @@ fn header_map(given: &BTreeMap<String, Values>) -> Result<HeaderMap, Failure> {
             .parse()
             .map_err(|_| Failure::new(format!("{name:?} is no header name")))?;
         for value in values.all() {
-            let value = HeaderValue::from_bytes(value.as_bytes())
-                .map_err(|_| Failure::new(format!("header {name:?}: {value:?} is no header value")))?;
+            let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+                Failure::new(format!("header {name:?}: {value:?} is no header value"))
+            })?;
             headers.append(&field, value);
         }
     }

@@ -116,7 +116,10 @@ fn of_field((name, value): &(HeaderName, HeaderValue)) -> (String, String) {
 }
 
 fn of_notes(notes: Vec<Note>) -> Vec<(String, String)> {
-    notes.into_iter().map(|note| (note.name, note.value)).collect()
+    notes
+        .into_iter()
+        .map(|note| (note.name, note.value))
+        .collect()
 }
 
 fn of_edits(edits: &[Edit]) -> Vec<String> {
@@ -138,7 +141,9 @@ impl fmt::Display for Said {
             Said::Next => f.write_str("next = true"),
             Said::Pool(pool) => write!(f, "pool = {pool:?}"),
             Said::Reply(reply) => write!(f, "reply = {reply}"),
-            Said::Waits => f.write_str("a fetch, and the case gives no answer for it (answers = […])"),
+            Said::Waits => {
+                f.write_str("a fetch, and the case gives no answer for it (answers = […])")
+            }
         }
     }
 }
@@ -149,12 +154,22 @@ impl fmt::Display for Call {
         if let Some(status) = self.status {
             parts.push(format!("status = {status}"));
         }
-        for (key, value) in [("pool", &self.pool), ("method", &self.method), ("path", &self.path)] {
+        for (key, value) in [
+            ("pool", &self.pool),
+            ("method", &self.method),
+            ("path", &self.path),
+        ] {
             parts.extend(value.as_ref().map(|value| format!("{key} = {value:?}")));
         }
         if !self.headers.is_empty() {
-            let fields = self.headers.iter().map(|(name, value)| format!("{name} = {value:?}"));
-            parts.push(format!("headers = {{ {} }}", fields.collect::<Vec<_>>().join(", ")));
+            let fields = self
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name} = {value:?}"));
+            parts.push(format!(
+                "headers = {{ {} }}",
+                fields.collect::<Vec<_>>().join(", ")
+            ));
         }
         if !self.body.is_empty() {
             parts.push(format!("body = {:?}", self.body));

@@ -38,7 +38,10 @@ fn manifest() -> String {
     // The SDK's own lints are the workspace's affair.
     manifest.remove("lints");
     manifest.remove("dev-dependencies");
-    format!("# The SDK of tidegate {}; written by `tidegate plugin new`.\n{manifest}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "# The SDK of tidegate {}; written by `tidegate plugin new`.\n{manifest}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// In this table and in those of targets.
@@ -102,7 +105,10 @@ pub fn lock(name: &str, besides: &[&str]) -> String {
     let own = Table::from_iter([
         ("name".to_owned(), Value::from(name)),
         ("version".to_owned(), Value::from("0.1.0")),
-        ("dependencies".to_owned(), Value::from(own_dependencies(besides))),
+        (
+            "dependencies".to_owned(),
+            Value::from(own_dependencies(besides)),
+        ),
     ]);
     let mut kept: Vec<&Table> = reachable(&all, besides);
     kept.push(&own);
@@ -125,7 +131,10 @@ fn own_dependencies(besides: &[&str]) -> Vec<String> {
 fn reachable<'a>(all: &[&'a Table], besides: &[&str]) -> Vec<&'a Table> {
     let mut by_name: BTreeMap<&str, Vec<&'a Table>> = BTreeMap::new();
     for package in all {
-        by_name.entry(text(package, "name")).or_default().push(package);
+        by_name
+            .entry(text(package, "name"))
+            .or_default()
+            .push(package);
     }
     let mut seen = BTreeSet::new();
     let mut kept = Vec::new();
@@ -135,7 +144,9 @@ fn reachable<'a>(all: &[&'a Table], besides: &[&str]) -> Vec<&'a Table> {
         // `NAME`, or `NAME VERSION` where there are several.
         let (name, version) = reference.split_once(' ').unwrap_or((reference, ""));
         let versions = by_name.get(name).into_iter().flatten();
-        for package in versions.filter(|package| version.is_empty() || text(package, "version") == version) {
+        for package in
+            versions.filter(|package| version.is_empty() || text(package, "version") == version)
+        {
             if seen.insert((name, text(package, "version"))) {
                 kept.push(*package);
                 let needs = package.get("dependencies").and_then(Value::as_array);
@@ -172,7 +183,10 @@ mod tests {
         assert!(!manifest.contains("workspace"), "{manifest}");
         let manifest: Table = parse(&manifest);
         assert_eq!(manifest["package"]["name"].as_str(), Some("tidegate-sdk"));
-        assert_eq!(manifest["package"]["version"].as_str(), Some(env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            manifest["package"]["version"].as_str(),
+            Some(env!("CARGO_PKG_VERSION"))
+        );
         for name in ["serde", "serde_json", "wit-bindgen"] {
             assert_eq!(manifest["dependencies"][name], dependency(name), "{name}");
         }
@@ -181,7 +195,12 @@ mod tests {
     #[test]
     fn the_kit_holds_sources_and_wit() {
         let paths: Vec<&str> = files().map(|(path, _)| path).collect();
-        for path in ["Cargo.toml", "src/lib.rs", "wit/worlds.wit", "wit/types.wit"] {
+        for path in [
+            "Cargo.toml",
+            "src/lib.rs",
+            "wit/worlds.wit",
+            "wit/types.wit",
+        ] {
             assert!(paths.contains(&path), "{path} is not in {paths:?}");
         }
     }
@@ -195,7 +214,14 @@ mod tests {
             .iter()
             .map(|package| text(package.as_table().unwrap(), "name"))
             .collect();
-        for name in ["x", "serde", "serde_core", "serde_json", "tidegate-sdk", "wit-bindgen"] {
+        for name in [
+            "x",
+            "serde",
+            "serde_core",
+            "serde_json",
+            "tidegate-sdk",
+            "wit-bindgen",
+        ] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
         assert!(!names.contains(&"wasmtime"));

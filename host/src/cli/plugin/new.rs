@@ -9,9 +9,15 @@ use super::kit;
 
 pub fn new(flags: &New) -> Result<(), Failure> {
     check_name(&flags.name)?;
-    let folder = flags.path.clone().unwrap_or_else(|| PathBuf::from(&flags.name));
+    let folder = flags
+        .path
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(&flags.name));
     check_folder(&folder)?;
-    let draft = Draft { name: &flags.name, role: flags.role };
+    let draft = Draft {
+        name: &flags.name,
+        role: flags.role,
+    };
     for (path, text) in draft.files() {
         write(&folder.join(path), &text)?;
     }
@@ -162,7 +168,9 @@ fn check_name(name: &str) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(Failure::new(format!("{name:?} is no name for a plugin: {wrong}; for example by-tenant")))
+    Err(Failure::new(format!(
+        "{name:?} is no name for a plugin: {wrong}; for example by-tenant"
+    )))
 }
 
 /// Rust's keywords and cargo's reserved names as far as they pass the other rules, and what the new crate depends on.
@@ -179,7 +187,11 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
     let occupied = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => return Err(failed(format_args!("use the folder {}", folder.display()))(error)),
+        Err(error) => {
+            return Err(failed(format_args!("use the folder {}", folder.display()))(
+                error,
+            ));
+        }
     };
     if occupied {
         return Err(Failure::new(format!(
@@ -192,7 +204,8 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let folder = path.parent().expect("a file lies in a folder");
-    fs::create_dir_all(folder).map_err(failed(format_args!("make the folder {}", folder.display())))?;
+    fs::create_dir_all(folder)
+        .map_err(failed(format_args!("make the folder {}", folder.display())))?;
     fs::write(path, text).map_err(failed(format_args!("write {}", path.display())))
 }
 
@@ -207,7 +220,11 @@ fn camel(name: &str) -> String {
         first.to_ascii_uppercase() + rest
     });
     let joined: String = words.collect();
-    if PRELUDE.contains(&joined.as_str()) { joined + "Plugin" } else { joined }
+    if PRELUDE.contains(&joined.as_str()) {
+        joined + "Plugin"
+    } else {
+        joined
+    }
 }
 
 /// Names of Rust's and the SDK's prelude, and of the templates, that a type of the same name would hide.
@@ -231,7 +248,21 @@ mod tests {
         for good in ["by-tenant", "a", "x2", "by_tenant"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "By-Tenant", "2x", "a b", "../x", "a--b", "a-", "fn", "test", "serde", "é", "-x", "a.b"] {
+        for bad in [
+            "",
+            "By-Tenant",
+            "2x",
+            "a b",
+            "../x",
+            "a--b",
+            "a-",
+            "fn",
+            "test",
+            "serde",
+            "é",
+            "-x",
+            "a.b",
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }
@@ -251,15 +282,33 @@ mod tests {
         fs::write(folder.path().join("x"), "").unwrap();
         let refusal = check_folder(folder.path()).unwrap_err();
         assert!(refusal.to_string().contains("--path"), "{refusal}");
-        assert!(check_folder(&folder.path().join("x")).is_err(), "a file is no folder");
+        assert!(
+            check_folder(&folder.path().join("x")).is_err(),
+            "a file is no folder"
+        );
     }
 
     #[test]
     fn no_placeholder_is_left() {
         for role in [Role::Balancer, Role::Router, Role::Filter] {
-            let draft = Draft { name: "by-zone", role };
-            for (path, text) in draft.files().iter().filter(|(path, _)| !path.starts_with("tidegate-sdk/")) {
-                for left in ["PluginName", "plugin-name", "plugin_name", "ROLE", "CONFIG", "CASES", "VERSION"] {
+            let draft = Draft {
+                name: "by-zone",
+                role,
+            };
+            for (path, text) in draft
+                .files()
+                .iter()
+                .filter(|(path, _)| !path.starts_with("tidegate-sdk/"))
+            {
+                for left in [
+                    "PluginName",
+                    "plugin-name",
+                    "plugin_name",
+                    "ROLE",
+                    "CONFIG",
+                    "CASES",
+                    "VERSION",
+                ] {
                     assert!(!text.contains(left), "{path} of {role:?} holds {left}");
                 }
             }

@@ -59,7 +59,12 @@ pub enum Refusal {
 }
 
 impl<'a> Setup<'a> {
-    pub fn of_cases(cases: &'a Cases, name: String, settings: &toml::Table, servers: &'a [Server]) -> Setup<'a> {
+    pub fn of_cases(
+        cases: &'a Cases,
+        name: String,
+        settings: &toml::Table,
+        servers: &'a [Server],
+    ) -> Setup<'a> {
         Setup {
             name,
             settings: serde_json::to_string(settings).expect("TOML fits into JSON"),
@@ -88,22 +93,38 @@ impl Stage {
             memory: MEMORY,
             fetch_grants: grants(setup).map_err(Refusal::Given)?,
         };
-        let plan = Plan { artifact: &self.artifact, settings, updates, snapshots: Vec::new(), workers: 1 };
+        let plan = Plan {
+            artifact: &self.artifact,
+            settings,
+            updates,
+            snapshots: Vec::new(),
+            workers: 1,
+        };
         let prepared = plugin::prepare(&self.runtime, plan).map_err(Refusal::Plugin)?;
         let seed = prepared.seeds.into_iter().next().expect("one a worker");
         Ok(Actor {
             plugin: seed.adopt(),
-            names: Names { pools: setup.pools, routes: setup.routes },
+            names: Names {
+                pools: setup.pools,
+                routes: setup.routes,
+            },
             servers,
         })
     }
 
     fn servers(&self, setup: &Setup<'_>) -> Result<Vec<Standing>, Failure> {
         let with_index = setup.servers.iter().enumerate();
-        with_index.map(|(index, server)| self.server(setup, index, server)).collect()
+        with_index
+            .map(|(index, server)| self.server(setup, index, server))
+            .collect()
     }
 
-    fn server(&self, setup: &Setup<'_>, index: usize, server: &Server) -> Result<Standing, Failure> {
+    fn server(
+        &self,
+        setup: &Setup<'_>,
+        index: usize,
+        server: &Server,
+    ) -> Result<Standing, Failure> {
         let pool = match &server.pool {
             Some(name) => pool_index(setup.pools, name)?,
             None => PoolIndex(0),
@@ -113,13 +134,21 @@ impl Stage {
             name: server.name.clone(),
             address: address(index, server),
         };
-        let live = self.live.server(identity).ok_or_else(|| Failure::new("too many servers"))?;
+        let live = self
+            .live
+            .server(identity)
+            .ok_or_else(|| Failure::new("too many servers"))?;
         live.set_weight(server.weight.saturating_mul(256));
         if !server.first_byte.is_zero() {
             live.answered_in(u32::try_from(server.first_byte.as_micros()).unwrap_or(u32::MAX));
         }
         let busy = (0..server.in_flight).map(|_| live.enter()).collect();
-        Ok(Standing { pool, name: server.name.clone(), live, _busy: busy })
+        Ok(Standing {
+            pool,
+            name: server.name.clone(),
+            live,
+            _busy: busy,
+        })
     }
 }
 
@@ -132,7 +161,9 @@ impl Actor<'_> {
         let mut servers = self.servers.iter();
         match servers.find(|server| server.pool == pool && server.name == name) {
             Some(server) => Ok(server.live.slot()),
-            None => Err(Failure::new(format!("there is no [[server]] named {name:?} in that pool"))),
+            None => Err(Failure::new(format!(
+                "there is no [[server]] named {name:?} in that pool"
+            ))),
         }
     }
 
@@ -146,9 +177,15 @@ impl Actor<'_> {
     /// Why its calls failed so far, in the words of the metrics.
     pub fn causes(&self) -> String {
         let shared = self.plugin.shared();
-        let failed = Cause::ALL.into_iter().filter(|cause| shared.failures(*cause) > 0);
+        let failed = Cause::ALL
+            .into_iter()
+            .filter(|cause| shared.failures(*cause) > 0);
         let names: Vec<&str> = failed.map(Cause::name).collect();
-        if names.is_empty() { "it has not that role".into() } else { names.join(", ") }
+        if names.is_empty() {
+            "it has not that role".into()
+        } else {
+            names.join(", ")
+        }
     }
 }
 
@@ -160,7 +197,10 @@ fn memberships(setup: &Setup<'_>, servers: &[Standing]) -> Vec<Membership> {
             .collect()
     };
     (0..setup.pools.len() as u32)
-        .map(|index| Membership { pool: PoolIndex(index), servers: of_pool(PoolIndex(index)) })
+        .map(|index| Membership {
+            pool: PoolIndex(index),
+            servers: of_pool(PoolIndex(index)),
+        })
         .collect()
 }
 
@@ -188,7 +228,9 @@ fn address(index: usize, server: &Server) -> String {
 fn grants(setup: &Setup<'_>) -> Result<Vec<PoolIndex>, Failure> {
     let grant = |grant: &String| match grant.strip_prefix("fetch:") {
         Some(pool) => pool_index(setup.pools, pool),
-        None => Err(Failure::new(format!("unknown grant {grant:?}; write fetch:POOL"))),
+        None => Err(Failure::new(format!(
+            "unknown grant {grant:?}; write fetch:POOL"
+        ))),
     };
     setup.grants.iter().map(grant).collect()
 }
@@ -196,6 +238,9 @@ fn grants(setup: &Setup<'_>) -> Result<Vec<PoolIndex>, Failure> {
 fn pool_index(pools: &[String], name: &str) -> Result<PoolIndex, Failure> {
     match pools.iter().position(|known| known == name) {
         Some(index) => Ok(PoolIndex(index as u32)),
-        None => Err(Failure::new(format!("there is no pool {name:?}; `pools` has: {}", pools.join(", ")))),
+        None => Err(Failure::new(format!(
+            "there is no pool {name:?}; `pools` has: {}",
+            pools.join(", ")
+        ))),
     }
 }

@@ -25,7 +25,11 @@ pub fn test(host: &Host, flags: &Test) -> Result<(), Failure> {
     let (runtime, live) = runtime(host)?;
     let artifact = load(&runtime, &flags.file)?;
     drop(progress);
-    let stage = Stage { runtime, live, artifact };
+    let stage = Stage {
+        runtime,
+        live,
+        artifact,
+    };
     let mut wrong = 0;
     for (number, case) in cases.cases.iter().enumerate() {
         let problems = run(&stage, &cases, number, case.get_ref());
@@ -35,8 +39,15 @@ pub fn test(host: &Host, flags: &Test) -> Result<(), Failure> {
     }
     let total = cases.cases.len();
     let plural = if total == 1 { "" } else { "s" };
-    print(&format!("\n{total} case{plural}, {} passed, {wrong} failed\n", total - wrong))?;
-    if wrong > 0 { Err(Failure::silent()) } else { Ok(()) }
+    print(&format!(
+        "\n{total} case{plural}, {} passed, {wrong} failed\n",
+        total - wrong
+    ))?;
+    if wrong > 0 {
+        Err(Failure::silent())
+    } else {
+        Ok(())
+    }
 }
 
 fn cases_file(flags: &Test) -> Result<PathBuf, Failure> {
@@ -63,7 +74,11 @@ fn run(stage: &Stage, cases: &Cases, number: usize, case: &Case) -> Vec<String> 
     let actor = match (stage.actor(&setup), &case.refused) {
         (Ok(actor), None) => actor,
         (Ok(_), Some(words)) => {
-            return vec![difference("refused", &format!("{words:?}"), "the settings were taken")];
+            return vec![difference(
+                "refused",
+                &format!("{words:?}"),
+                "the settings were taken",
+            )];
         }
         (Err(Refusal::Plugin(error)), words) => return refused(&error, words.as_deref()),
         (Err(Refusal::Given(failure)), _) => return vec![failure.to_string()],
@@ -72,11 +87,18 @@ fn run(stage: &Stage, cases: &Cases, number: usize, case: &Case) -> Vec<String> 
     let steps = case.steps();
     let mut problems = Vec::new();
     for (index, step) in steps.iter().enumerate() {
-        let at = if steps.len() > 1 { format!("step {}: ", index + 1) } else { String::new() };
+        let at = if steps.len() > 1 {
+            format!("step {}: ", index + 1)
+        } else {
+            String::new()
+        };
         match play.ask(step) {
-            Ok(got) => problems.extend(step.expect.differences(&got).into_iter().map(|d| {
-                format!("{at}{}", difference(d.key, &d.expected, &d.got))
-            })),
+            Ok(got) => problems.extend(
+                step.expect
+                    .differences(&got)
+                    .into_iter()
+                    .map(|d| format!("{at}{}", difference(d.key, &d.expected, &d.got))),
+            ),
             Err(failure) => problems.push(format!("{at}{failure}")),
         }
     }
@@ -86,8 +108,14 @@ fn run(stage: &Stage, cases: &Cases, number: usize, case: &Case) -> Vec<String> 
 fn refused(error: &PrepareError, words: Option<&str>) -> Vec<String> {
     let came = error.to_string();
     match words {
-        Some(words) if matches!(error, PrepareError::Settings(_)) && came.contains(words) => Vec::new(),
-        Some(words) => vec![difference("refused", &format!("words that contain {words:?}"), &came)],
+        Some(words) if matches!(error, PrepareError::Settings(_)) && came.contains(words) => {
+            Vec::new()
+        }
+        Some(words) => vec![difference(
+            "refused",
+            &format!("words that contain {words:?}"),
+            &came,
+        )],
         None => vec![came],
     }
 }

@@ -56,7 +56,11 @@ pub struct Difference {
 
 impl Want {
     pub fn is_empty(&self) -> bool {
-        *self == Want { within: self.within, ..Want::default() }
+        *self
+            == Want {
+                within: self.within,
+                ..Want::default()
+            }
     }
 
     pub fn is_of_picks(&self) -> bool {
@@ -91,7 +95,11 @@ impl Want {
 
     fn compare_decision(&self, got: &Got, found: &mut Vec<Difference>) {
         let mut wrong = |key, expected: String| {
-            found.push(Difference { key, expected, got: got.said.to_string() });
+            found.push(Difference {
+                key,
+                expected,
+                got: got.said.to_string(),
+            });
         };
         if self.next.is_some() && got.said != Said::Next {
             wrong("next", "next = true".into());
@@ -125,7 +133,10 @@ impl Want {
     fn compare_fetches(&self, got: &Got, found: &mut Vec<Difference>) {
         let Some(fetches) = &self.fetches else { return };
         let same = fetches.len() == got.fetches.len()
-            && fetches.iter().zip(&got.fetches).all(|(want, got)| want.fits(got));
+            && fetches
+                .iter()
+                .zip(&got.fetches)
+                .all(|(want, got)| want.fits(got));
         if !same {
             let shown = |calls: Vec<String>| format!("[{}]", calls.join(", "));
             found.push(Difference {
@@ -142,14 +153,22 @@ impl Want {
         for pick in &got.picks {
             *came.entry(pick).or_default() += 1;
         }
-        let names = counts.keys().map(String::as_str).chain(came.keys().copied());
+        let names = counts
+            .keys()
+            .map(String::as_str)
+            .chain(came.keys().copied());
         let off = |name: &str| {
             let wanted = counts.get(name).copied().unwrap_or_default();
             came.get(name).copied().unwrap_or_default().abs_diff(wanted) > self.within
         };
         if names.into_iter().any(off) {
-            let within = if self.within > 0 { format!(", within {}", self.within) } else { String::new() };
-            let wanted: BTreeMap<&str, u32> = counts.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+            let within = if self.within > 0 {
+                format!(", within {}", self.within)
+            } else {
+                String::new()
+            };
+            let wanted: BTreeMap<&str, u32> =
+                counts.iter().map(|(name, n)| (name.as_str(), *n)).collect();
             found.push(Difference {
                 key: "counts",
                 expected: format!("{}{within}", tally(&wanted)),
@@ -162,7 +181,9 @@ impl Want {
 impl TryFrom<bool> for True {
     type Error = &'static str;
     fn try_from(value: bool) -> Result<True, &'static str> {
-        value.then_some(True).ok_or("write next = true, or what is decided instead: pool or reply")
+        value
+            .then_some(True)
+            .ok_or("write next = true, or what is decided instead: pool or reply")
     }
 }
 
@@ -193,7 +214,10 @@ fn has_all(headers: &BTreeMap<String, String>, got: &Call) -> bool {
 }
 
 fn tally(counts: &BTreeMap<&str, u32>) -> String {
-    let each: Vec<String> = counts.iter().map(|(name, n)| format!("{name} = {n}")).collect();
+    let each: Vec<String> = counts
+        .iter()
+        .map(|(name, n)| format!("{name} = {n}"))
+        .collect();
     format!("{{ {} }}", each.join(", "))
 }
 
@@ -224,7 +248,9 @@ impl std::fmt::Display for WantFetch {
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    map.iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -250,7 +276,10 @@ mod tests {
         assert!(keys(&want("pool = 'app'"), &got).is_empty());
         assert!(keys(&want("reason = 'why'\nedits = ['set x: y']"), &got).is_empty());
         assert_eq!(keys(&want("pool = 'b'"), &got), ["pool"]);
-        assert_eq!(keys(&want("next = true\nroute = 'r'"), &got), ["next", "route"]);
+        assert_eq!(
+            keys(&want("next = true\nroute = 'r'"), &got),
+            ["next", "route"]
+        );
         assert_eq!(keys(&want("edits = []"), &got), ["edits"]);
         assert_eq!(keys(&want("notes = { a = '1' }"), &got), ["notes"]);
         assert_eq!(keys(&want("fetches = [{}]"), &got), ["fetches"]);
@@ -264,21 +293,40 @@ mod tests {
             body: "gone".into(),
             ..Call::default()
         };
-        let got = Got { said: Said::Reply(reply), ..Got::default() };
-        assert!(keys(&want("reply = { status = 404, headers = { X-A = '1' } }"), &got).is_empty());
+        let got = Got {
+            said: Said::Reply(reply),
+            ..Got::default()
+        };
+        assert!(
+            keys(
+                &want("reply = { status = 404, headers = { X-A = '1' } }"),
+                &got
+            )
+            .is_empty()
+        );
         assert_eq!(keys(&want("reply = { status = 403 }"), &got), ["reply"]);
         assert_eq!(keys(&want("reply = { body = '' }"), &got), ["reply"]);
-        assert_eq!(keys(&want("reply = { headers = { x-b = '1' } }"), &got), ["reply"]);
+        assert_eq!(
+            keys(&want("reply = { headers = { x-b = '1' } }"), &got),
+            ["reply"]
+        );
     }
 
     #[test]
     fn picks_are_compared_in_order_or_counted() {
         let picks = ["a", "b", "a"].map(str::to_owned).to_vec();
-        let got = Got { picks, ..Got::default() };
+        let got = Got {
+            picks,
+            ..Got::default()
+        };
         assert!(keys(&want("picks = ['a', 'b', 'a']"), &got).is_empty());
         assert_eq!(keys(&want("picks = ['a', 'a', 'b']"), &got), ["picks"]);
         assert!(keys(&want("counts = { a = 2, b = 1 }"), &got).is_empty());
-        assert_eq!(keys(&want("counts = { a = 2 }"), &got), ["counts"], "b is not expected");
+        assert_eq!(
+            keys(&want("counts = { a = 2 }"), &got),
+            ["counts"],
+            "b is not expected"
+        );
         assert!(keys(&want("counts = { a = 1, b = 2 }\nwithin = 1"), &got).is_empty());
     }
 }

@@ -79,16 +79,15 @@ export!(PluginName: Router);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_sdk::test::{FakeRequest, Harness, json};
+    use tidegate_sdk::test::{FakeRequest, Harness, Setup, json};
 
-    fn plugin(settings: tidegate_sdk::test::Value) -> Result<Harness<PluginName>, String> {
-        let setup = Harness::setup().pools(["app", "acme-pool"]);
-        setup.settings(settings).start()
+    fn setup() -> Setup<PluginName> {
+        Harness::setup().pools(["app", "acme-pool"])
     }
 
     #[test]
     fn a_tenant_goes_to_its_own_pool() {
-        let plugin = plugin(json!({ "tenants": { "acme": "acme-pool" } })).unwrap();
+        let plugin = setup().settings(json!({ "tenants": { "acme": "acme-pool" } })).start().unwrap();
         let route = plugin.route(&FakeRequest::get("/").header("x-tenant", "acme"));
         assert_eq!(route, Route::pool(PoolIndex(1)).note("tenant", "acme").why("by tenant"));
     }
@@ -96,15 +95,15 @@ mod tests {
     #[test]
     fn an_unknown_tenant_is_turned_away_when_strict() {
         let request = FakeRequest::get("/").header("x-tenant", "nobody");
-        let strict = plugin(json!({ "strict": true })).unwrap().route(&request);
+        let strict = setup().settings(json!({ "strict": true })).start().unwrap().route(&request);
         assert_eq!(strict.outcome.replied().map(|reply| reply.status), Some(404));
-        let lenient = plugin(json!({})).unwrap().route(&request);
+        let lenient = setup().start().unwrap().route(&request);
         assert!(lenient.outcome.replied().is_none());
     }
 
     #[test]
     fn an_unknown_pool_is_refused() {
-        let refusal = plugin(json!({ "tenants": { "acme": "nowhere" } })).err().unwrap();
+        let refusal = setup().settings(json!({ "tenants": { "acme": "nowhere" } })).start().err().unwrap();
         assert!(refusal.contains("nowhere"), "{refusal}");
     }
 }
