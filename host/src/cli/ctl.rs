@@ -225,8 +225,8 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(failed("start"))?;
-        let talk = tokio::time::timeout(patience, self.talk(method, path, body));
-        match runtime.block_on(async { talk.await }) {
+        let talk = async { tokio::time::timeout(patience, self.talk(method, path, body)).await };
+        match runtime.block_on(talk) {
             Ok(result) => result,
             Err(_) => Err(Failure::new(format!(
                 "{} did not answer within {} s",
