@@ -80,10 +80,10 @@ impl Client {
     }
 }
 
-/// One GET on a connection of its own.
+/// One GET on a connection of its own, with the address as Host.
 #[track_caller]
 pub fn get(address: SocketAddr, path: &str) -> Message {
-    Client::connect(address).get(path)
+    send(address, &format!("GET {path} HTTP/1.1\nhost: {address}"))
 }
 
 /// One request, as text with `\n` line ends, on a connection of its own. An empty line is added when the text has none.

@@ -8,13 +8,22 @@ pub struct Document {
     pub blocks: Vec<Block>,
 }
 
-/// A fenced block. `language` is the word after the fence.
+/// A fenced block. `language` is what stands after the fence.
 #[derive(Clone, Debug)]
 pub struct Block {
     pub language: String,
     pub text: String,
     /// The line of its opening fence, from 1.
     pub line: usize,
+}
+
+impl Block {
+    /// The name under which the reader is to save it: `file=NAME` after the language.
+    pub fn file(&self) -> Option<&str> {
+        self.language
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("file="))
+    }
 }
 
 impl Document {

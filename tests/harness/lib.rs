@@ -16,7 +16,9 @@ mod origin;
 mod ports;
 mod process;
 mod proxy;
+mod story;
 mod wait;
+mod wasm;
 
 pub use binary::{root, tidegate};
 pub use client::{Client, curl, get, send};
@@ -29,4 +31,6 @@ pub use origin::{Origin, reply};
 pub use ports::Port;
 pub use process::{Process, Signal};
 pub use proxy::{Proxy, Setup, TOKEN};
+pub use story::Story;
 pub use wait::{wait_for, wait_until, within};
+pub use wasm::{shipped, variant};

@@ -1,0 +1,139 @@
+//! The admin port: what it shows, whom it lets in, and `tidegate ctl` in front of it.
+
+use std::process::{Command, Output};
+
+use tidegate_tests::{Origin, Proxy, Setup, TOKEN, get, send, shipped, site, tidegate};
+
+#[test]
+fn it_shows_what_runs() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let status = proxy.status();
+    assert_eq!(status["workers"], 2);
+    assert_eq!(
+        status["listeners"][0]["addresses"][0],
+        proxy.address("web").to_string()
+    );
+    let pools = get(proxy.address("admin"), "/api/v1/pools").json();
+    assert_eq!(pools[0]["name"], "app");
+    assert_eq!(
+        pools[0]["servers"][0]["address"],
+        origin.address().to_string()
+    );
+    assert_eq!(pools[0]["servers"][0]["state"], "ready");
+    let plugins = get(proxy.address("admin"), "/api/v1/plugins").json();
+    assert_eq!(plugins[0]["name"], "round-robin");
+    assert_eq!(plugins[0]["sha256"].as_str().map(str::len), Some(64));
+    let page = get(proxy.address("admin"), "/");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains("round-robin"), "{}", page.text());
+}
+
+#[test]
+fn without_the_token_one_may_look_but_not_touch() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let admin = proxy.address("admin");
+    for path in [
+        "/healthz",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/pools",
+        "/api/v1/plugins",
+    ] {
+        assert_eq!(get(admin, path).status(), 200, "{path}");
+    }
+    let change = |field: &str| {
+        send(
+            admin,
+            &format!("POST /api/v1/reload HTTP/1.1\nhost: {admin}\ncontent-length: 0{field}"),
+        )
+        .status()
+    };
+    assert_eq!(change(""), 401);
+    assert_eq!(change("\nauthorization: Bearer wrong"), 401);
+    assert_eq!(proxy.generation(), 1);
+    assert_eq!(change(&format!("\nauthorization: Bearer {TOKEN}")), 200);
+}
+
+#[test]
+fn a_foreign_page_is_turned_away() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let admin = proxy.address("admin");
+    let rebound = send(admin, "GET /api/v1/status HTTP/1.1\nhost: evil.example");
+    assert_eq!(rebound.status(), 403);
+    let foreign =
+        format!("GET /api/v1/status HTTP/1.1\nhost: {admin}\norigin: http://evil.example");
+    assert_eq!(send(admin, &foreign).status(), 403);
+}
+
+#[test]
+fn health_of_a_pool_asks_for_a_usable_server() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let admin = proxy.address("admin");
+    assert_eq!(get(admin, "/healthz").status(), 200);
+    assert_eq!(get(admin, "/healthz?pool=app").status(), 200);
+    assert_ne!(get(admin, "/healthz?pool=nobody").status(), 200);
+}
+
+#[test]
+fn a_config_without_admin_opens_no_port_and_no_token_makes_it_read_only() {
+    let origin = Origin::named("a");
+    let proxy =
+        Proxy::start("[admin]\nbind = \"@admin\"\n".to_owned() + &site("round-robin", &[&origin]));
+    let answer = proxy.reload();
+    assert_eq!(answer.status(), 403, "{}", answer.text());
+    assert!(answer.text().contains("token"), "{}", answer.text());
+}
+
+#[test]
+fn ctl_speaks_to_it() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let config = "[[plugin]]\nname = \"chooser\"\nshipped = \"round-robin\"\n".to_owned()
+        + &site("chooser", &[&a, &b]);
+    let proxy = Setup::new(config)
+        .file("first.wasm", shipped("first"))
+        .start();
+    let health = ctl(&proxy, &["health"]);
+    assert_eq!(health.status.code(), Some(0), "{health:?}");
+    assert_eq!(
+        ctl(&proxy, &["health", "--pool", "nobody"]).status.code(),
+        Some(1)
+    );
+    let status = text(&ctl(&proxy, &["status"]));
+    assert!(
+        status.contains("chooser") && status.contains("app"),
+        "{status}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&text(&ctl(&proxy, &["status", "--json"]))).expect("JSON");
+    assert_eq!(json["generation"], 1);
+    let swapped = ctl(&proxy, &["swap", "chooser", "first.wasm"]);
+    assert_eq!(swapped.status.code(), Some(0), "{swapped:?}");
+    assert_eq!(proxy.origins("/", 3), ["a", "a", "a"]);
+    assert_eq!(ctl(&proxy, &["reload"]).status.code(), Some(0));
+    let refused = ctl(&proxy, &["swap", "chooser", "tidegate.toml"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(!refused.stderr.is_empty());
+    assert_eq!(ctl(&proxy, &["no-such-command"]).status.code(), Some(2));
+}
+
+fn ctl(proxy: &Proxy, arguments: &[&str]) -> Output {
+    Command::new(tidegate())
+        .arg("ctl")
+        .args(arguments)
+        .current_dir(proxy.path())
+        .env(
+            "TIDEGATE_ADMIN",
+            format!("http://{}", proxy.address("admin")),
+        )
+        .env("TIDEGATE_TOKEN", TOKEN)
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
