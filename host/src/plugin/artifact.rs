@@ -1,10 +1,34 @@
-//! A loaded plugin.
+//! A loaded plugin: compiled, its imports found, its roles known. Nothing of it has run yet.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::{CodeBuilder, Engine};
+
+use super::guest::Guest;
+use super::live::{INTRINSICS, Joined, LIVE, imports_live, join};
+use super::runtime::LoadError;
+use super::wasi;
+
+/// The version of `wit/` that this host speaks.
+pub(super) const WIT_VERSION: &str = "0.1.0";
+
+const PACKAGE: &str = "tidegate:plugin/";
 
 /// A compiled plugin and what is known of it without running it.
 pub struct Artifact {
-    pub(super) sha256: [u8; 32],
+    sha256: [u8; 32],
+    size: usize,
+    kind: Kind,
+    roles: Roles,
+    wit_version: String,
+    imports: Vec<String>,
+    reads_ewma: bool,
+    exports: Exports,
+    prepared: InstancePre<Guest>,
 }
 
 /// What the file was before it was compiled.
@@ -12,7 +36,7 @@ pub struct Artifact {
 pub enum Kind {
     /// A core module (`wasm32-unknown-unknown`), made into a component at load.
     Module,
-    /// A component (`wasm32-wasip2`, or componentised elsewhere).
+    /// A component (`wasm32-wasip2`, or made elsewhere).
     Component,
 }
 
@@ -27,34 +51,284 @@ pub struct Roles {
     pub stateful: bool,
 }
 
+/// Where a component's functions are.
+pub(super) struct Exports {
+    pub(super) configure: ComponentExportIndex,
+    pub(super) snapshot: Option<ComponentExportIndex>,
+    pub(super) restore: Option<ComponentExportIndex>,
+    pub(super) route: Option<ComponentExportIndex>,
+    pub(super) request: Option<ComponentExportIndex>,
+    pub(super) resume: Option<ComponentExportIndex>,
+    pub(super) response: Option<ComponentExportIndex>,
+    pub(super) update: Option<ComponentExportIndex>,
+    pub(super) pick: Option<ComponentExportIndex>,
+    pub(super) pick_again: Option<ComponentExportIndex>,
+    pub(super) request_update: Option<ComponentExportIndex>,
+    pub(super) request_pick: Option<ComponentExportIndex>,
+}
+
 impl Artifact {
+    /// Compiles and links. `linker` holds what the host gives to every plugin; `live` is the component behind `live-v1`.
+    pub(super) fn load(
+        linker: &Linker<Guest>,
+        live: &[u8],
+        bytes: &[u8],
+    ) -> Result<Artifact, LoadError> {
+        let (kind, component) = component_of(bytes)?;
+        let compiled = compile(linker.engine(), live, &component)?;
+        let (exports, roles, wit_version) = exports_of(&compiled.code)?;
+        let imports = imports(&compiled)?;
+        let prepared = link(linker, &compiled.code)?;
+        Ok(Artifact {
+            sha256: Sha256::digest(bytes).into(),
+            size: bytes.len(),
+            kind,
+            roles,
+            wit_version,
+            imports,
+            reads_ewma: compiled.joined.is_some_and(|joined| joined.reads_ewma),
+            exports,
+            prepared,
+        })
+    }
+
+    /// Of the file.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
+
     /// Bytes of the file.
     pub fn size(&self) -> usize {
-        todo!()
+        self.size
     }
+
     pub fn kind(&self) -> Kind {
-        todo!()
+        self.kind
     }
+
     pub fn roles(&self) -> Roles {
-        todo!()
+        self.roles
     }
+
     /// The version of `tidegate:plugin` that it was built for.
     pub fn wit_version(&self) -> &str {
-        todo!()
+        &self.wit_version
     }
+
     /// The names of what it imports, sorted.
     pub fn imports(&self) -> &[String] {
-        todo!()
+        &self.imports
     }
+
+    pub(super) fn reads_ewma(&self) -> bool {
+        self.reads_ewma
+    }
+
+    pub(super) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    pub(super) fn prepared(&self) -> &InstancePre<Guest> {
+        &self.prepared
+    }
+}
+
+/// Bytes 4 to 8 tell a core module from a component.
+fn component_of(bytes: &[u8]) -> Result<(Kind, Cow<'_, [u8]>), LoadError> {
+    match (bytes.get(..4), bytes.get(4..8)) {
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => Ok((Kind::Module, componentised(bytes)?.into())),
+        (Some(b"\0asm"), Some([13, 0, 1, 0])) => Ok((Kind::Component, bytes.into())),
+        (Some(b"\0asm"), _) => Err(LoadError::new(
+            "it is WebAssembly of a version that is not known here",
+            "build it with `tidegate plugin build`",
+        )),
+        _ => Err(LoadError::new(
+            "it is no WebAssembly file",
+            "name a .wasm file, as `tidegate plugin build` writes it",
+        )),
+    }
+}
+
+fn componentised(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let encoded = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|mut encoder| encoder.encode());
+    encoded.map_err(|e| {
+        LoadError::new(
+            format!("it cannot be made into a component: {e:#}"),
+            "build it on tidegate-sdk, with `export!` in it, for wasm32-unknown-unknown or wasm32-wasip2",
+        )
+    })
+}
+
+/// A component as compiled code, and whether it was joined with the live counters.
+struct Compiled {
+    code: Component,
+    joined: Option<Joined>,
+}
+
+fn compile(engine: &Engine, live: &[u8], bytes: &[u8]) -> Result<Compiled, LoadError> {
+    let joined = match imports_live(bytes).map_err(invalid)? {
+        true => Some(join(bytes, live).map_err(invalid)?),
+        false => None,
+    };
+    let mut code = CodeBuilder::new(engine);
+    if joined.is_some() {
+        // SAFETY: the joined component's only user of the intrinsics is `live.wat`, which checks each address it loads from;
+        // `join` hands them to nothing else. What it loads are counters that other threads store atomically, 32 bits at a
+        // time and aligned, which is what a relaxed load is on the machines that we compile for.
+        unsafe { code.expose_unsafe_intrinsics(INTRINSICS) };
+    }
+    let wasm = joined.as_ref().map_or(bytes, |joined| &joined.bytes);
+    let compiled = code
+        .wasm_binary(wasm, None)
+        .and_then(|code| code.compile_component());
+    let code = compiled.map_err(|e| invalid(format!("{e:#}")))?;
+    touch(&code);
+    Ok(Compiled { code, joined })
+}
+
+/// Reads a byte of each page of code, so that the first call does not wait for it.
+fn touch(code: &Component) {
+    for byte in code.text().iter().step_by(4 << 10) {
+        std::hint::black_box(byte);
+    }
+}
+
+/// The names of what it imports, sorted; each is something that this host gives.
+fn imports(compiled: &Compiled) -> Result<Vec<String>, LoadError> {
+    let shape = compiled.code.component_type();
+    let mut names: Vec<String> = shape
+        .imports(compiled.code.engine())
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name != INTRINSICS)
+        .collect();
+    for name in &names {
+        check_version(name)?;
+    }
+    names.extend(compiled.joined.as_ref().map(|_| LIVE.to_owned()));
+    names.sort();
+    Ok(names)
+}
+
+fn link(linker: &Linker<Guest>, code: &Component) -> Result<InstancePre<Guest>, LoadError> {
+    let mut linker = linker.clone();
+    wasi::define(&mut linker, code)
+        .and_then(|()| linker.instantiate_pre(code))
+        .map_err(|e| {
+            LoadError::new(
+                format!("it imports what plugins are not given: {e:#}"),
+                "plugins get `tidegate:plugin/host` and `local-store`, `live-v1`, and WASI 0.2",
+            )
+        })
+}
+
+/// An interface of ours must be of a version that this host speaks.
+fn check_version(name: &str) -> Result<(), LoadError> {
+    let Some((interface, version)) = name.split_once('@') else {
+        return Ok(());
+    };
+    if !interface.starts_with(PACKAGE) || compatible(version) {
+        return Ok(());
+    }
+    Err(LoadError::new(
+        format!("it was built for {interface}@{version}"),
+        format!("this proxy speaks version {WIT_VERSION}; build it on the SDK of that version"),
+    ))
+}
+
+/// Semantic versioning as the component model has it: below 1.0, the minor number must agree.
+fn compatible(version: &str) -> bool {
+    let minor = |v: &str| -> Vec<String> { v.split('.').take(2).map(str::to_owned).collect() };
+    minor(version) == minor(WIT_VERSION)
+}
+
+fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
+    let version = exported_version(code)?;
+    let interface = |name: &str| {
+        let full = format!("{PACKAGE}{name}@{WIT_VERSION}");
+        code.get_export_index(None, full.as_str())
+    };
+    let function = |within: &Option<ComponentExportIndex>, name: &str| {
+        code.get_export_index(within.as_ref(), name)
+            .filter(|_| within.is_some())
+    };
+    let plugin = interface("plugin");
+    let configure = function(&plugin, "configure").ok_or_else(|| {
+        LoadError::new(
+            format!("it does not export {PACKAGE}plugin@{WIT_VERSION}, which every plugin must"),
+            "build it on tidegate-sdk, with `export!` in it",
+        )
+    })?;
+    let (stateful, router) = (interface("stateful"), interface("router"));
+    let (request, response) = (interface("request-filter"), interface("response-filter"));
+    let (balancer, request_balancer) = (interface("balancer"), interface("request-balancer"));
+    let roles = Roles {
+        router: router.is_some(),
+        request_filter: request.is_some(),
+        response_filter: response.is_some(),
+        balancer: balancer.is_some(),
+        request_balancer: request_balancer.is_some(),
+        stateful: stateful.is_some(),
+    };
+    if roles.none() {
+        return Err(LoadError::new(
+            "it exports none of the roles that this proxy uses",
+            "export at least one: router, request-filter, response-filter, balancer, request-balancer",
+        ));
+    }
+    let exports = Exports {
+        configure,
+        snapshot: function(&stateful, "snapshot"),
+        restore: function(&stateful, "restore"),
+        route: function(&router, "on-route"),
+        request: function(&request, "on-request"),
+        resume: function(&request, "resume"),
+        response: function(&response, "on-response"),
+        update: function(&balancer, "update"),
+        pick: function(&balancer, "pick"),
+        pick_again: function(&balancer, "pick-again"),
+        request_update: function(&request_balancer, "update"),
+        request_pick: function(&request_balancer, "pick"),
+    };
+    Ok((exports, roles, version))
+}
+
+/// The version in the names of what it exports of ours; every one must be spoken here.
+fn exported_version(code: &Component) -> Result<String, LoadError> {
+    let mut found = None;
+    for (name, export) in code.component_type().exports(code.engine()) {
+        let ours = name.starts_with(PACKAGE);
+        if ours && matches!(export.ty, ComponentItem::ComponentInstance(_)) {
+            check_version(name)?;
+            found = name.split_once('@').map(|(_, version)| version.to_owned());
+        }
+    }
+    found.ok_or_else(|| {
+        LoadError::new(
+            "it is no Tidegate plugin: it exports nothing of `tidegate:plugin`",
+            "build it on tidegate-sdk, with `export!` in it",
+        )
+    })
+}
+
+fn invalid(words: String) -> LoadError {
+    LoadError::new(
+        format!("it is not valid: {words}"),
+        "build it again; the file may be damaged",
+    )
 }
 
 impl Roles {
     /// `balancer` or `request-balancer`.
     pub fn any_balancer(&self) -> bool {
         self.balancer || self.request_balancer
+    }
+
+    fn none(&self) -> bool {
+        let filter = self.request_filter || self.response_filter;
+        !(self.router || filter || self.any_balancer())
     }
 }
 
@@ -69,12 +343,20 @@ impl fmt::Display for Roles {
             (self.request_balancer, "request-balancer"),
             (self.stateful, "stateful"),
         ];
-        let mut first = true;
-        for (_, name) in names.iter().filter(|(has, _)| *has) {
-            f.write_str(if first { "" } else { ", " })?;
-            f.write_str(name)?;
-            first = false;
-        }
-        Ok(())
+        let has: Vec<&str> = names
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, name)| *name)
+            .collect();
+        f.write_str(&has.join(", "))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Module => "core module",
+            Kind::Component => "component",
+        })
     }
 }

@@ -1,20 +1,41 @@
-//! What all plugins share: engine, linker, cache, ticker.
+//! What all plugins share: the engine, what the host gives them, the ticker, and the artifacts loaded so far.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus_client::collector::Collector;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{HasSelf, Linker};
 
 use crate::state::State;
 use crate::upstream::LiveTable;
 
 use super::artifact::Artifact;
+use super::bindings::{host, local_store};
+use super::engine::engine;
+use super::guest::Guest;
+use super::metrics::PluginMetrics;
+use super::shared::Ledger;
+use super::ticker::Ticker;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    linker: Linker<Guest>,
+    live_component: Vec<u8>,
+    ticker: Arc<Ticker>,
+    live: Arc<LiveTable>,
+    state: Arc<State>,
+    ledger: Arc<Ledger>,
+    instances: Arc<AtomicUsize>,
+    loaded: Mutex<HashMap<[u8; 32], Weak<Artifact>>>,
 }
 
 pub struct RuntimeOptions {
@@ -33,24 +54,100 @@ pub struct LoadError {
 }
 
 impl Runtime {
-    pub fn new(_options: RuntimeOptions) -> Result<Runtime, LoadError> {
-        todo!()
+    pub fn new(options: RuntimeOptions) -> Result<Runtime, LoadError> {
+        let cannot = |e: String| {
+            LoadError::new(
+                format!("the plugin runtime cannot start: {e}"),
+                "it needs x86-64 or arm64 Linux and memory that may be made executable",
+            )
+        };
+        let engine = engine(options.cache.as_deref()).map_err(|e| cannot(format!("{e:#}")))?;
+        let ticker = Ticker::start(&engine).map_err(|e| cannot(e.to_string()))?;
+        let mut linker = Linker::new(&engine);
+        host::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
+            .and_then(|()| {
+                local_store::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
+            })
+            .map_err(|e| cannot(format!("{e:#}")))?;
+        let live_component = wat::parse_str(include_str!("live.wat"));
+        Ok(Runtime {
+            inner: Arc::new(Inner {
+                linker,
+                live_component: live_component.map_err(|e| cannot(e.to_string()))?,
+                ticker,
+                live: options.live,
+                state: options.state,
+                ledger: Arc::default(),
+                instances: Arc::default(),
+                loaded: Mutex::default(),
+            }),
+        })
     }
 
-    /// Takes a core module or a component. Blocking (it compiles: some 50 to 300 ms when it isn't cached); cached by SHA-256.
-    pub fn load(&self, _bytes: &[u8]) -> Result<Arc<Artifact>, LoadError> {
-        todo!()
+    /// Takes a core module or a component. Blocking (it compiles: some 50 to 300 ms when it isn't cached); what is loaded
+    /// already is found by its SHA-256.
+    pub fn load(&self, bytes: &[u8]) -> Result<Arc<Artifact>, LoadError> {
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        if let Some(known) = self.loaded().get(&sha256).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let inner = &self.inner;
+        let artifact = Artifact::load(&inner.linker, &inner.live_component, bytes)?;
+        let artifact = Arc::new(artifact);
+        let mut loaded = self.loaded();
+        loaded.retain(|_, known| known.strong_count() > 0);
+        loaded.insert(sha256, Arc::downgrade(&artifact));
+        Ok(artifact)
     }
 
     /// For a `prometheus_client::registry::Registry` without a prefix: calls, failures, time, instances of every plugin, and
     /// the counters that plugins opened.
     pub fn collector(&self) -> Box<dyn Collector> {
-        todo!()
+        Box::new(PluginMetrics {
+            ledger: self.inner.ledger.clone(),
+            state: self.inner.state.clone(),
+        })
     }
 
-    /// Plugin instances that exist now in this process, those of generations that still drain included.
+    /// Plugin instances that exist now, those of generations that still drain included.
     pub fn live_instances(&self) -> usize {
-        todo!()
+        self.inner.instances.load(Relaxed)
+    }
+
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        &self.inner.ticker
+    }
+
+    pub(super) fn live(&self) -> &Arc<LiveTable> {
+        &self.inner.live
+    }
+
+    pub(super) fn state(&self) -> &Arc<State> {
+        &self.inner.state
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+
+    pub(super) fn instances(&self) -> &Arc<AtomicUsize> {
+        &self.inner.instances
+    }
+
+    fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Weak<Artifact>>> {
+        self.inner
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LoadError {
+    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> LoadError {
+        LoadError {
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 

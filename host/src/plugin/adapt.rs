@@ -1,0 +1,102 @@
+//! A plugin as the pipeline sees it: the hook traits, each a call into the guest with what it asked to be told, and its
+//! answer checked.
+
+use smallvec::SmallVec;
+
+use crate::base::ids::{PoolIndex, Slot};
+use crate::hook::{
+    Balancer, Choice, Failure, FetchError, Reply, RequestFilter, RequestView, ResponseFilter,
+    ResponseOutcome, ResponseView, Router, Step,
+};
+
+use super::bindings as said;
+use super::checks;
+use super::interest::{key, lent, of_request, of_response};
+use super::shared::Role;
+use super::slot::WorkerPlugin;
+
+impl Router for WorkerPlugin {
+    fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure> {
+        self.call(Role::Router, |ready, known, limit| {
+            let values = of_request(request, &ready.interest.request);
+            known.choice(ready.guest.route(&lent(&values), limit)?)
+        })
+    }
+}
+
+impl RequestFilter for WorkerPlugin {
+    fn request(&self, request: &dyn RequestView) -> Result<Step, Failure> {
+        self.call(Role::RequestFilter, |ready, known, limit| {
+            let values = of_request(request, &ready.interest.request);
+            known.step(ready.guest.request(&lent(&values), limit)?)
+        })
+    }
+
+    fn resume(&self, state: u64, answer: Result<Reply, FetchError>) -> Result<Step, Failure> {
+        let answer = answer.map(reply).map_err(fetch_error);
+        self.call(Role::RequestFilter, |ready, known, limit| {
+            known.step(
+                ready
+                    .guest
+                    .resume(state, answer.as_ref().map_err(|e| *e), limit)?,
+            )
+        })
+    }
+
+    fn may_fetch(&self, pool: PoolIndex) -> bool {
+        self.granted(pool)
+    }
+}
+
+impl ResponseFilter for WorkerPlugin {
+    fn response(&self, response: &dyn ResponseView) -> Result<ResponseOutcome, Failure> {
+        self.call(Role::ResponseFilter, |ready, _, limit| {
+            let values = of_response(response, &ready.interest.response);
+            checks::response(ready.guest.response(&lent(&values), limit)?)
+        })
+    }
+}
+
+impl Balancer for WorkerPlugin {
+    fn pick(
+        &self,
+        pool: PoolIndex,
+        request: &dyn RequestView,
+        random: u64,
+        tried: &[Slot],
+    ) -> Result<Option<Slot>, Failure> {
+        let tried: SmallVec<[u32; 8]> = tried.iter().map(|slot| slot.0).collect();
+        self.call(Role::Balancer, |ready, _, limit| {
+            let guest = &mut ready.guest;
+            let picked = if guest.picks_by_key() {
+                let key = key(request, &ready.interest.key);
+                guest.pick(pool.0, key, random, &tried, limit)?
+            } else {
+                let values = of_request(request, &ready.interest.request);
+                guest.request_pick(pool.0, &lent(&values), random, &tried, limit)?
+            };
+            Ok(picked.map(Slot))
+        })
+    }
+}
+
+/// Names and values are copied: a fetch's answer costs a round trip, and a copy is nothing beside it.
+fn reply(reply: Reply) -> said::Reply {
+    let fields = reply.headers.iter();
+    said::Reply {
+        status: reply.status,
+        headers: fields
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        body: reply.body,
+    }
+}
+
+fn fetch_error(error: FetchError) -> said::FetchError {
+    match error {
+        FetchError::Timeout => said::FetchError::Timeout,
+        FetchError::Refused => said::FetchError::Refused,
+        FetchError::TooLarge => said::FetchError::TooLarge,
+        FetchError::NotGranted => said::FetchError::NotGranted,
+    }
+}

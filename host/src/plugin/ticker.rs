@@ -1,0 +1,187 @@
+//! Interrupts guests: a thread that advances the engine's epoch while a call is in progress, and sleeps otherwise.
+//!
+//! An epoch's end is only a question, asked of whoever runs guest code then; `limits.rs` answers it by the thread's CPU
+//! clock. Short calls are rarely asked, and starting a call costs no system call: it marks its thread as busy, and wakes
+//! the ticker only if that has gone to sleep.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+/// How long a runaway call may outlive its limit, twice.
+const TICK: Duration = Duration::from_micros(250);
+
+/// Ticks without a call until the ticker goes to sleep: waking it costs the caller some microseconds, so not at once.
+const IDLE_TICKS: u32 = 8;
+
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    asleep: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// How many calls a thread has begun and ended: odd while one is in progress. A cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Beat(AtomicU64);
+
+/// The beats of all threads that ever called a guest, of whichever engine.
+static BEATS: Mutex<Vec<Weak<Beat>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static BEAT: Arc<Beat> = register();
+    /// Calls do not nest; were they to, the outer one counts.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Ticker {
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Arc<Ticker>> {
+        let shared = Arc::new(Shared {
+            asleep: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let (engine, theirs) = (engine.clone(), shared.clone());
+        let thread = thread::Builder::new()
+            .name("plugin-ticker".to_owned())
+            .spawn(move || theirs.run(&engine))?;
+        Ok(Arc::new(Ticker {
+            shared,
+            thread: thread.thread().clone(),
+        }))
+    }
+
+    /// Marks this thread as running a guest until the guard is dropped.
+    #[inline]
+    pub(super) fn enter(&self) -> Running {
+        let outermost = !BUSY.replace(true);
+        if outermost {
+            // SeqCst here and in `doze`: either the ticker sees this call, or this call sees that the ticker sleeps.
+            BEAT.with(|beat| beat.step(Ordering::SeqCst));
+            if self.shared.asleep.load(Ordering::SeqCst) {
+                self.wake();
+            }
+        }
+        Running { outermost }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if self.shared.asleep.swap(false, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// See [`Ticker::enter`].
+pub(super) struct Running {
+    outermost: bool,
+}
+
+impl Drop for Running {
+    #[inline]
+    fn drop(&mut self) {
+        if self.outermost {
+            BEAT.with(|beat| beat.step(Ordering::Release));
+            BUSY.set(false);
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, engine: &Engine) {
+        let mut idle = 0;
+        let mut before = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            thread::sleep(TICK);
+            let (running, beats) = look();
+            if running {
+                engine.increment_epoch();
+            }
+            idle = if running || beats != before {
+                0
+            } else {
+                idle + 1
+            };
+            before = beats;
+            if idle >= IDLE_TICKS {
+                self.doze();
+                idle = 0;
+            }
+        }
+    }
+
+    /// Sleeps until a call wakes it.
+    fn doze(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        while !look().0 && self.asleep.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Beat {
+    /// Only its own thread writes it.
+    #[inline]
+    fn step(&self, order: Ordering) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, order);
+    }
+}
+
+/// Whether any thread is in a call now, and a sum that changes with every call.
+fn look() -> (bool, u64) {
+    let mut beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut running, mut sum) = (false, 0u64);
+    beats.retain(|beat| {
+        let Some(beat) = beat.upgrade() else {
+            return false;
+        };
+        let now = beat.0.load(Ordering::SeqCst);
+        running |= now % 2 == 1;
+        sum = sum.wrapping_add(now);
+        true
+    });
+    (running, sum)
+}
+
+fn register() -> Arc<Beat> {
+    let beat = Arc::new(Beat::default());
+    let mut beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    beats.push(Arc::downgrade(&beat));
+    beat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_call_wakes_it() {
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !ticker.shared.asleep.load(Ordering::SeqCst) {
+            assert!(Instant::now() < deadline, "it never goes to sleep");
+            thread::yield_now();
+        }
+        let running = ticker.enter();
+        assert!(!ticker.shared.asleep.load(Ordering::SeqCst));
+        drop(running);
+    }
+}
