@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub key: String,
     pub schema: Schema,
     pub about: &'static str,
+    /// The value, as messages name it.
+    pub takes: String,
     pub required: bool,
     /// TOML; empty for none.
     pub default: &'static str,
@@ -47,6 +49,7 @@ pub(super) fn table(about: &str, entries: Vec<Entry>) -> Schema {
 
 fn property(entry: Entry) -> (String, Value) {
     let mut schema = entry.schema;
+    schema.insert("title".into(), entry.takes.into());
     schema.insert("description".into(), entry.about.trim().into());
     if !entry.default.is_empty() {
         let default = DeValue::parse(entry.default).expect("a default is TOML");

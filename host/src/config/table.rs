@@ -68,6 +68,7 @@ macro_rules! table {
                         key: $crate::config::table::key(stringify!($key)),
                         schema: <$type as $crate::config::read::Written>::schema(generator),
                         about: concat!($($doc),+),
+                        takes: <$type as $crate::config::read::Written>::expected(),
                         required: stringify!($kind) == "required",
                         default: stringify!($($($default)+)?),
                     } ),+],

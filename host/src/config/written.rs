@@ -42,7 +42,7 @@ table! {
     Proxy as "[proxy]" {
         /// Worker threads, each with connections of its own. 0: one for each core that the process may use, by CPU affinity and cgroup quota. HAProxy's `nbthread`, nginx's `worker_processes`.
         workers: Number<0, 1024>, default(0);
-        /// How long a retired listener, server or process waits for what is in flight; then it is cut off. From 0s to 1d. HAProxy's `hard-stop-after`, nginx's `worker_shutdown_timeout`.
+        /// How long a retired listener, server or process waits for what is in flight; then it is cut off, `cut` in the access log. HAProxy's `hard-stop-after`, nginx's `worker_shutdown_timeout`.
         drain_timeout: Span<0, DAY>, default("30s");
         /// Reload by itself when this file or a plugin's file changes.
         watch: bool, default(false);
@@ -54,7 +54,7 @@ table! {
 table! {
     /// Dashboard, JSON API, /metrics and /healthz.
     Admin as "[admin]" {
-        /// Where it listens: IP:port. Port 0 lets the system choose one.
+        /// Where it listens. Port 0 lets the system choose one.
         bind: Bind, default("127.0.0.1:9901");
         /// What changes must carry as `Authorization: Bearer TOKEN`. Without it the port is read-only; it is required when `bind` is no loopback address, and then for reading too.
         token: Token, optional;
@@ -64,9 +64,9 @@ table! {
 table! {
     /// What is logged, where, and how.
     Log as "[log]" {
-        /// The least severe level that is logged: off, error, warn, info, debug or trace; more levels by target after commas, such as "info,tidegate::plugin=debug".
+        /// The least severe level that is logged; after commas other levels for parts of the program.
         level: LogLevel, default("info");
-        /// Where the access log goes: off, stdout, stderr, or a path with a slash in it, relative to this file's folder. nginx's `access_log`.
+        /// Where the access log goes; a relative path starts at this file's folder. nginx's `access_log`.
         access: AccessTarget, default("stdout");
         /// The access log's lines: json, combined (Apache's and nginx's), or httplog (HAProxy's).
         format: AccessFormat, default("json");
@@ -80,17 +80,17 @@ table! {
         name: Name, required;
         /// The component or core module (.wasm); a relative path starts at this file's folder. This or `shipped`.
         path: Text, optional;
-        /// A plugin that the binary carries. This or `path`.
+        /// The name of a plugin that the binary carries. This or `path`.
         shipped: Text, optional;
-        /// The SHA-256 hash that the file at `path` must have, 64 hexadecimal digits. Absent: any.
+        /// The hash that the file at `path` must have. Absent: any.
         sha256: Sha256, optional;
         /// The plugin's settings: any table; it gets them as JSON.
         config: Settings, default({});
         /// What a failed call answers: reject (503) or fallback. Absent: as is safe for the role. Filters reject, a router falls back to the listener's pool, a balancer to round robin.
         on_failure: OnFailure, optional;
-        /// CPU time that one call may take, from 100us to 1s. A call beyond it fails.
+        /// CPU time that one call may take. A call beyond it fails.
         cpu_limit: Span<{ 100 * MICROSECOND }, SECOND>, default("2ms");
-        /// Memory of one instance, from 64KiB to 1GiB. Each worker has one instance.
+        /// Memory of one instance. Each worker has one instance.
         memory: Size<{ 64 * KIB }, GIB>, default("16MiB");
         /// What it may do beyond answering: "fetch:POOL" lets it call that pool. Nothing unless granted.
         grants: List<Grant>, default([]);
@@ -102,13 +102,13 @@ table! {
     Listener as "[[listener]]" {
         /// How the file, logs and metrics call it.
         name: Name, required;
-        /// IP:port, or a list of them. Port 0 lets the system choose one. HAProxy's `bind`, nginx's `listen`.
+        /// Where it listens. Port 0 lets the system choose one. HAProxy's `bind`, nginx's `listen`.
         bind: OneOrMany<Bind>, required;
         /// Filter plugins that see every request before its route is known, in this order; responses pass them in reverse.
         filters: List<PluginName>, default([]);
         /// The plugin that chooses route and pool. Absent: the shipped `router` when there is a [[route]], else none.
         router: PluginName, optional;
-        /// Where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
+        /// The [[pool]] where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
         pool: Text, optional;
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
@@ -118,13 +118,13 @@ table! {
 table! {
     /// Bounds on how long a client may take.
     ListenerTimeouts as "a listener's timeouts" {
-        /// From accept, or from a request's first byte, to the end of its head, from 1ms to 1h; then 408. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
+        /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
         request_head: Span<MILLISECOND, HOUR>, default("10s");
-        /// Between two requests on a kept connection, from 1ms to 1d; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
+        /// Between two requests on a kept connection; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
         idle: Span<MILLISECOND, DAY>, default("60s");
-        /// How long a client may send nothing of a request's body, or take nothing of a response, from 1ms to 1d; then 408, or the connection is closed. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
+        /// How long a client may send nothing of a request's body, or take nothing of a response; then 408, `request-body-timeout`, or the connection is closed, `client-stalled`. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
         body: Span<MILLISECOND, DAY>, default("30s");
-        /// How long an upgraded connection (WebSocket) may be silent both ways, from 1ms to 7d; then it is closed. HAProxy's `timeout tunnel`.
+        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed. HAProxy's `timeout tunnel`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }
 }
@@ -134,7 +134,7 @@ table! {
     Route as "[[route]]" {
         /// How logs and metrics call it. Absent: its host and path, with a number when that is taken.
         name: Name, optional;
-        /// Listeners whose requests it takes. Absent: all.
+        /// Names of the [[listener]]s whose requests it takes. Absent: all.
         listeners: OneOrMany<Text>, optional;
         /// The request's host without port, whatever its letter case: a name, "*.example.com" for all names below it, or an IP address. Absent: any. nginx's `server_name`.
         host: Host, optional;
@@ -142,15 +142,15 @@ table! {
         path: Path, optional;
         /// The whole path. nginx's `location =`.
         path_exact: Path, optional;
-        /// A method or a list of them. Absent: any.
+        /// The request's method. Absent: any.
         method: OneOrMany<Method>, optional;
         /// Headers by name: a string that the value must equal, true for present, false for absent.
         headers: Map<ValueMatch>, optional;
         /// Query parameters by name: a string that the value must equal, true for present, false for absent.
         query: Map<ValueMatch>, optional;
-        /// Where its requests go. Without `pool` and `split`: the listener's pool. HAProxy's `use_backend`.
+        /// The [[pool]] where its requests go. Without `pool` and `split`: the listener's pool. HAProxy's `use_backend`.
         pool: Text, optional;
-        /// Pools with weights from 0 to 10000: each gets its share of the requests. nginx's `split_clients`.
+        /// Pools with weights: each gets its share of the requests. nginx's `split_clients`.
         split: Map<Number<0, 10000>>, optional;
         /// Filter plugins for its requests, after the listener's.
         filters: List<PluginName>, default([]);
@@ -168,7 +168,7 @@ table! {
         balancer: PluginName, optional;
         /// Bounds on how long a server may take.
         timeouts: PoolTimeouts, default({});
-        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. From 0 to 10. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
+        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
         retries: Number<0, 10>, default(2);
         /// The servers, at least one.
         servers: List<Server>, required;
@@ -178,11 +178,11 @@ table! {
 table! {
     /// Bounds on how long a server may take.
     PoolTimeouts as "a pool's timeouts" {
-        /// To connect, from 1ms to 10m; then another server is tried, at last 503. HAProxy's `timeout connect`, nginx's `proxy_connect_timeout`.
+        /// To connect, on each attempt; after the last 504, `connect-timeout` (503, `connect-failed`, when a server refuses). HAProxy's `timeout connect`, nginx's `proxy_connect_timeout`.
         connect: Span<MILLISECOND, { 10 * MINUTE }>, default("5s");
-        /// From the request sent to the response's head, from 1ms to 1d; then 504. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
+        /// From the request sent to the response's head; then 504, `first-byte-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
         first_byte: Span<MILLISECOND, DAY>, default("60s");
-        /// Between two reads of a response's body, from 1ms to 1d; then the response is cut off. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
+        /// Between two reads of a response's body; then the response is cut off, `between-bytes-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
         between_bytes: Span<MILLISECOND, DAY>, default("60s");
     }
 }
@@ -192,9 +192,9 @@ table! {
     Server as "a server" {
         /// How logs, metrics, cookies and the admin API call it. Absent: its address.
         name: Name, optional;
-        /// host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to.
+        /// Where it listens: the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to.
         address: Address, required;
-        /// Its share, relative to the others', from 0 to 256. 0: no new requests. HAProxy's and nginx's `weight`.
+        /// Its share, relative to the others'. 0: no new requests. HAProxy's and nginx's `weight`.
         weight: Number<0, 256>, default(1);
         /// Used only when no other server is usable. HAProxy's and nginx's `backup`.
         backup: bool, default(false);
