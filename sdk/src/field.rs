@@ -26,7 +26,10 @@ pub fn name(written: &str) -> Result<String, String> {
     Ok(lower)
 }
 
-/// The value, when it holds no control character but the tab.
+/// The longest value, in bytes: what servers and browsers take as a matter of course.
+pub const LONGEST: usize = 8 * 1024;
+
+/// The value, when it is not too long and holds no control character but the tab.
 ///
 /// ```
 /// use tidegate_sdk::field;
@@ -34,12 +37,18 @@ pub fn name(written: &str) -> Result<String, String> {
 /// assert!(field::value("a\r\nset-cookie: b").is_err());
 /// ```
 pub fn value(written: &str) -> Result<&str, String> {
-    match written.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
-        true => Err(format!(
-            "{written:?} holds a control character, which no header may"
-        )),
-        false => Ok(written),
+    if written.len() > LONGEST {
+        return Err(format!(
+            "a header's value of {} bytes is too long: at most {LONGEST} are taken",
+            written.len()
+        ));
     }
+    if written.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+        return Err(format!(
+            "{written:?} holds a control character, which no header may"
+        ));
+    }
+    Ok(written)
 }
 
 /// RFC 9110, 7.6.1, and the framing of RFC 9112, 6.
@@ -52,4 +61,5 @@ const OWN: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "http2-settings",
 ];

@@ -122,6 +122,16 @@ impl Outcome {
         self
     }
 
+    /// The reply's body as plain text, with the header that says so. Does nothing to what is no reply.
+    pub fn text(self, body: impl Into<String>) -> Self {
+        match self.decision {
+            Decision::Reply(_) => self
+                .set("content-type", "text/plain; charset=utf-8")
+                .body(body.into()),
+            _ => self,
+        }
+    }
+
     /// When to come again: `Retry-After` in whole seconds, rounded up (RFC 9110, 10.2.3).
     pub fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_millis().div_ceil(1000).max(1);

@@ -50,6 +50,20 @@ pub fn has_dot_segments(path: &[u8]) -> bool {
         .any(|segment| dots(segment).is_some())
 }
 
+/// What follows a prefix that ends at a segment boundary: `/api` is a prefix of `/api` and `/api/x`, not of `/apix`. A slash at
+/// the prefix's own end makes no difference.
+///
+/// ```
+/// use tidegate_sdk::path::under;
+/// assert_eq!(under(b"/api/x", b"/api"), Some(&b"/x"[..]));
+/// assert_eq!(under(b"/api", b"/api/"), Some(&b""[..]));
+/// assert_eq!(under(b"/apix", b"/api"), None);
+/// ```
+pub fn under<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(prefix.strip_suffix(b"/").unwrap_or(prefix))?;
+    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+}
+
 /// `slashes`: an encoded slash or a backslash counts as a slash. `merge`: several slashes count as one.
 fn read(path: &[u8], slashes: bool, merge: bool) -> Vec<u8> {
     let spelled = spell(path, slashes);

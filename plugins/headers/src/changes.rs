@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tidegate_sdk::{Edit, Input, field};
 
-use crate::template::{Side, Template};
+use crate::template::{Inputs, Side, Template};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -23,112 +23,156 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
-/// Names are lower case; the order is that in which they are applied.
-#[derive(Debug, Default)]
+/// In the order in which they are applied: remove, set, set-if-absent, add.
+#[derive(Debug)]
 pub struct Changes {
-    remove: Vec<String>,
-    set: Vec<(String, Template)>,
-    set_if_absent: Vec<(String, Template)>,
-    add: Vec<(String, Template)>,
+    changes: Vec<Change>,
+    /// What must be known of a request or response; templates speak of it by number.
+    pub inputs: Inputs,
 }
+
+#[derive(Debug)]
+struct Change {
+    /// Lower case.
+    name: String,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Remove,
+    Set(Template),
+    /// And the number of the field itself.
+    SetIfAbsent(Template, usize),
+    Add(Template),
+}
+
+/// Bytes of names and values that one call may set: the host takes 64 KiB and holds more against the plugin, so that a client
+/// could have it put out of service.
+const ROOM: usize = 60 * 1024;
+
+/// Changes of one side; the host takes 128.
+const MOST: usize = 128;
 
 impl Changes {
     /// `key` is where this stands in the settings.
     pub fn new(written: Written, side: Side, key: &str) -> Result<Changes, String> {
-        let parse = |list: &str, name: &str, text: &str| {
-            let at = format!("key `{key}.{list}.{name}`");
-            let template =
-                Template::parse(text, side).map_err(|e| format!("{at}: `{text}` {e}"))?;
-            Ok((
-                field::name(name).map_err(|e| format!("{at}: {e}"))?,
-                template,
-            ))
+        let mut inputs = Inputs::default();
+        let mut changes = Vec::new();
+        let mut take = |list: &str, written: &str, text: Option<&str>| {
+            let change = change(list, written, text, side, &mut inputs);
+            changes.push(change.map_err(|e| format!("key `{key}.{list}`: `{written}`: {e}"))?);
+            Ok::<(), String>(())
         };
-        let all = |list: &str, values: &BTreeMap<String, String>| {
-            let pairs = values.iter().map(|(name, text)| parse(list, name, text));
-            pairs.collect::<Result<Vec<_>, String>>()
-        };
-        let remove = written
-            .remove
-            .iter()
-            .map(|name| field::name(name).map_err(|e| format!("key `{key}.remove`: {e}")));
-        let add = written.add.iter().flat_map(|(name, texts)| {
-            let texts = match texts {
-                OneOrMore::One(text) => std::slice::from_ref(text),
-                OneOrMore::More(texts) => texts,
-            };
-            texts.iter().map(|text| parse("add", name, text))
-        });
-        let changes = Changes {
-            remove: remove.collect::<Result<_, String>>()?,
-            set: all("set", &written.set)?,
-            set_if_absent: all("set-if-absent", &written.set_if_absent)?,
-            add: add.collect::<Result<_, String>>()?,
-        };
-        changes.each_name_once(key)?;
-        Ok(changes)
-    }
-
-    /// What must be known of a request or response.
-    pub fn inputs(&self) -> impl Iterator<Item = Input> {
-        let templates = [&self.set, &self.set_if_absent, &self.add];
-        let variables = templates
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, template)| template.variables());
-        let absent = self
-            .set_if_absent
-            .iter()
-            .map(|(name, _)| Input::Header(name.clone()));
-        variables.cloned().chain(absent)
+        for name in &written.remove {
+            take("remove", name, None)?;
+        }
+        for (name, text) in &written.set {
+            take("set", name, Some(text))?;
+        }
+        for (name, text) in &written.set_if_absent {
+            take("set-if-absent", name, Some(text))?;
+        }
+        for (name, texts) in &written.add {
+            for text in texts.list() {
+                take("add", name, Some(text))?;
+            }
+        }
+        each_name_once(&changes, key)?;
+        match changes.len() {
+            0..=MOST => Ok(Changes { changes, inputs }),
+            count => Err(format!(
+                "key `{key}`: {count} changes; one plugin makes at most {MOST}"
+            )),
+        }
     }
 
     /// A field that comes out empty is not sent, as with nginx's `proxy_set_header`: `set` then removes what the client sent
     /// under that name, so that it can't pass for the proxy's word.
-    pub fn edits<'a>(&self, value: impl Fn(&Input) -> Option<&'a [u8]>) -> Vec<Edit> {
-        let fill = |template: &Template| template.fill(&value);
-        let removed = self.remove.iter().map(|name| Edit::Remove(name.clone()));
-        let set = self
-            .set
-            .iter()
-            .map(|(name, template)| match fill(template) {
-                Some(value) => Edit::Set((name.clone(), value)),
-                None => Edit::Remove(name.clone()),
-            });
-        let absent = |name: &String| value(&Input::Header(name.clone())).is_none();
-        let set_if_absent = self.set_if_absent.iter().filter(|(name, _)| absent(name));
-        let set_if_absent = set_if_absent
-            .filter_map(|(name, template)| Some(Edit::Set((name.clone(), fill(template)?))));
-        let added = self.add.iter();
-        let added = added
-            .filter_map(|(name, template)| Some(Edit::Append((name.clone(), fill(template)?))));
-        removed
-            .chain(set)
-            .chain(set_if_absent)
-            .chain(added)
-            .collect()
-    }
-
-    fn each_name_once(&self, key: &str) -> Result<(), String> {
-        let named = |list: &'static str, pairs: &[(String, Template)]| {
-            pairs
-                .iter()
-                .map(|(name, _)| (name.clone(), list))
-                .collect::<Vec<_>>()
+    pub fn edits<'a>(&self, value: impl Fn(usize) -> Option<&'a [u8]>) -> Vec<Edit> {
+        let mut room = ROOM;
+        let mut fill = |template: &Template, name: &str| {
+            let filled = template.fill(&value)?;
+            room = room.checked_sub(name.len() + filled.len())?;
+            Some(filled)
         };
-        let mut names: Vec<_> = self
-            .remove
-            .iter()
-            .map(|name| (name.clone(), "remove"))
-            .collect();
-        names.extend(named("set", &self.set));
-        names.extend(named("set-if-absent", &self.set_if_absent));
-        names.sort();
-        match names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some([(name, one), (_, other)]) => Err(format!(
-                "key `{key}`: `{name}` stands twice, in `{one}` and `{other}`; only one of them can be meant (`add` may stand beside them)"
-            )),
-            _ => Ok(()),
+        let edit = |Change { name, how }: &Change| match how {
+            How::Remove => Some(Edit::Remove(name.clone())),
+            How::Set(template) => Some(match fill(template, name) {
+                Some(filled) => Edit::Set((name.clone(), filled)),
+                None => Edit::Remove(name.clone()),
+            }),
+            How::SetIfAbsent(_, field) if value(*field).is_some() => None,
+            How::SetIfAbsent(template, _) => Some(Edit::Set((name.clone(), fill(template, name)?))),
+            How::Add(template) => Some(Edit::Append((name.clone(), fill(template, name)?))),
+        };
+        self.changes.iter().filter_map(edit).collect()
+    }
+}
+
+impl OneOrMore {
+    fn list(&self) -> &[String] {
+        match self {
+            OneOrMore::One(text) => std::slice::from_ref(text),
+            OneOrMore::More(texts) => texts,
         }
     }
+}
+
+fn change(
+    list: &str,
+    written: &str,
+    text: Option<&str>,
+    side: Side,
+    inputs: &mut Inputs,
+) -> Result<Change, String> {
+    let name = field::name(written)?;
+    if side == Side::Request && SET_LAST.contains(&name.as_str()) {
+        return Err(
+            "the proxy sets it itself, after all plugins; give your own a name of its own, such as `x-client-ip`".to_owned(),
+        );
+    }
+    let Some(text) = text else {
+        return Ok(Change {
+            name,
+            how: How::Remove,
+        });
+    };
+    let template = Template::parse(text, side, inputs)?;
+    let how = match list {
+        "set" => How::Set(template),
+        "add" => How::Add(template),
+        _ => How::SetIfAbsent(template, inputs.number(Input::Header(name.clone()))),
+    };
+    Ok(Change { name, how })
+}
+
+/// What the host says of the client to the server, whatever a plugin said.
+const SET_LAST: [&str; 5] = [
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+];
+
+/// But for `add`, which may stand beside the others and several times.
+fn each_name_once(changes: &[Change], key: &str) -> Result<(), String> {
+    let list = |change: &Change| match change.how {
+        How::Remove => Some("remove"),
+        How::Set(_) => Some("set"),
+        How::SetIfAbsent(..) => Some("set-if-absent"),
+        How::Add(_) => None,
+    };
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for change in changes {
+        let Some(list) = list(change) else { continue };
+        if let Some(other) = seen.insert(&change.name, list) {
+            return Err(format!(
+                "key `{key}`: `{}` stands twice, in `{other}` and `{list}`; only one of them can be meant (`add` may stand beside them)",
+                change.name
+            ));
+        }
+    }
+    Ok(())
 }

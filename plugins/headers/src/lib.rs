@@ -34,18 +34,16 @@ impl Plugin for Headers {
     }
 
     fn interest(&self) -> Interest {
-        let interest = self
-            .request
-            .inputs()
-            .fold(Interest::none(), Interest::request);
-        self.response.inputs().fold(interest, Interest::response)
+        let (request, response) = (self.request.inputs.0.iter(), self.response.inputs.0.iter());
+        let interest = request.cloned().fold(Interest::none(), Interest::request);
+        response.cloned().fold(interest, Interest::response)
     }
 }
 
 impl RequestFilter for Headers {
     fn request(&self, r: &Request) -> Outcome {
         Outcome {
-            edits: self.request.edits(|input| r.bytes(input)),
+            edits: self.request.edits(|input| r.at(input)),
             ..next()
         }
     }
@@ -54,7 +52,7 @@ impl RequestFilter for Headers {
 impl ResponseFilter for Headers {
     fn response(&self, r: &Response) -> ResponseOutcome {
         ResponseOutcome {
-            edits: self.response.edits(|input| r.request().bytes(input)),
+            edits: self.response.edits(|input| r.request().at(input)),
             ..ResponseOutcome::unchanged()
         }
     }
@@ -76,7 +74,7 @@ mod tests {
     fn a_request_gets_its_headers() {
         let plugin = Harness::<Headers>::new(json!({ "request": {
             "remove": ["X-Debug"],
-            "set": { "X-Real-Ip": "{client-address}", "x-via": "{listener}:{scheme}://{host}{path}" },
+            "set": { "X-Client-Ip": "{client-address}", "x-via": "{listener}:{scheme}://{host}{path}" },
             "set-if-absent": { "x-tenant": "none", "accept-language": "en" },
             "add": { "x-seen": ["a", "{cookie:id}"] },
         }}))
@@ -90,7 +88,7 @@ mod tests {
         let edits = plugin.request(&sent).outcome().edits;
         let expected = [
             Edit::Remove("x-debug".into()),
-            set("x-real-ip", "192.0.2.7"),
+            set("x-client-ip", "192.0.2.7"),
             set("x-via", "web:http://example.com/p"),
             set("x-tenant", "none"),
             Edit::Append(("x-seen".into(), "a".into())),
@@ -136,12 +134,28 @@ mod tests {
     }
 
     #[test]
+    fn a_client_cannot_make_more_than_the_host_takes() {
+        let names = (0..20).map(|n| (format!("x-{n}"), json!("{header:x-long}")));
+        let settings = json!({ "request": { "set": names.collect::<serde_json::Map<_, _>>() } });
+        let plugin = Harness::<Headers>::new(settings).unwrap();
+        let long = FakeRequest::get("/").header("x-long", "a".repeat(8_000));
+        let edits = plugin.request(&long).outcome().edits;
+        let size = |edit: &Edit| match edit {
+            Edit::Set((name, value)) | Edit::Append((name, value)) => name.len() + value.len(),
+            Edit::Remove(name) => name.len(),
+        };
+        let total: usize = edits.iter().map(size).sum();
+        assert_eq!(edits.len(), 20);
+        assert!((50_000..64 << 10).contains(&total), "{total}");
+    }
+
+    #[test]
     fn wrong_settings_are_refused_with_key_and_remedy() {
         let refusal = |settings| Harness::<Headers>::new(settings).unwrap_err();
         let cases = [
             (
                 json!({ "request": { "set": { "x": "{hots}" } } }),
-                "key `request.set.x`: `{hots}` `hots` is no part of a request",
+                "key `request.set`: `x`: `hots` is no part of a request",
             ),
             (
                 json!({ "request": { "set": { "Content-Length": "1" } } }),
@@ -149,11 +163,19 @@ mod tests {
             ),
             (
                 json!({ "response": { "remove": ["a b"] } }),
-                "key `response.remove`: `a b` is no header name",
+                "key `response.remove`: `a b`: `a b` is no header name",
             ),
             (
                 json!({ "request": { "set": { "x": "1" }, "remove": ["X"] } }),
                 "stands twice, in `remove` and `set`",
+            ),
+            (
+                json!({ "request": { "set": { "X-Real-IP": "1" } } }),
+                "the proxy sets it itself",
+            ),
+            (
+                json!({ "request": { "set": { "x": "a".repeat(9_000) } } }),
+                "too long",
             ),
             (
                 json!({ "request": { "add": { "x": 1 } } }),

@@ -5,16 +5,28 @@
 
 use tidegate_sdk::{Input, field};
 
-/// The longest value that is sent. What comes out longer is left out: a client must not be able to blow a head up.
-pub const LONGEST: usize = 8 * 1024;
-
 #[derive(Debug, PartialEq)]
 pub struct Template(Vec<Part>);
 
 #[derive(Debug, PartialEq)]
 enum Part {
     Text(Vec<u8>),
-    Variable(Input),
+    /// By its number among the inputs.
+    Variable(usize),
+}
+
+/// The things to ask the host for, each once.
+#[derive(Debug, Default)]
+pub struct Inputs(pub Vec<Input>);
+
+impl Inputs {
+    pub fn number(&mut self, input: Input) -> usize {
+        let known = self.0.iter().position(|known| *known == input);
+        known.unwrap_or_else(|| {
+            self.0.push(input);
+            self.0.len() - 1
+        })
+    }
 }
 
 /// Where a template is used: some things are known of a response only.
@@ -25,7 +37,7 @@ pub enum Side {
 }
 
 impl Template {
-    pub fn parse(text: &str, side: Side) -> Result<Template, String> {
+    pub fn parse(text: &str, side: Side, inputs: &mut Inputs) -> Result<Template, String> {
         field::value(text)?;
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -42,7 +54,9 @@ impl Template {
             let end = end
                 .ok_or("has a brace without its partner; write `{{` or `}}` for a brace itself")?;
             parts.push(Part::Text(std::mem::take(&mut literal).into_bytes()));
-            parts.push(Part::Variable(variable(&tail[1..end], side)?));
+            parts.push(Part::Variable(
+                inputs.number(variable(&tail[1..end], side)?),
+            ));
             rest = &tail[end + 1..];
         }
         literal.push_str(rest);
@@ -51,22 +65,16 @@ impl Template {
         Ok(Template(parts))
     }
 
-    pub fn variables(&self) -> impl Iterator<Item = &Input> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Variable(input) => Some(input),
-            Part::Text(_) => None,
-        })
-    }
-
-    /// None when nothing is left: the variables were absent, or the value is too long.
-    pub fn fill<'a>(&self, value: impl Fn(&Input) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
+    /// None when nothing is left, for the variables are absent, and when more is left than a field may have: a client must not be
+    /// able to blow a head up.
+    pub fn fill<'a>(&self, value: impl Fn(usize) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(64);
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
-                Part::Variable(input) => out.extend_from_slice(value(input).unwrap_or_default()),
+                Part::Variable(input) => out.extend_from_slice(value(*input).unwrap_or_default()),
             }
-            if out.len() > LONGEST {
+            if out.len() > field::LONGEST {
                 return None;
             }
         }
@@ -106,14 +114,14 @@ mod tests {
     use super::*;
 
     fn filled(text: &str, value: &[u8]) -> Option<String> {
-        let template = Template::parse(text, Side::Request).unwrap();
+        let template = Template::parse(text, Side::Request, &mut Inputs::default()).unwrap();
         template
             .fill(|_| Some(value))
             .map(|v| String::from_utf8(v).unwrap())
     }
 
     fn refusal(text: &str) -> String {
-        Template::parse(text, Side::Request).unwrap_err()
+        Template::parse(text, Side::Request, &mut Inputs::default()).unwrap_err()
     }
 
     #[test]
@@ -132,13 +140,16 @@ mod tests {
         assert_eq!(filled("", b"x"), None);
         assert_eq!(filled(" {cookie:id} ", b""), None);
         assert_eq!(
-            Template::parse("{path}", Side::Request)
+            Template::parse("{path}", Side::Request, &mut Inputs::default())
                 .unwrap()
                 .fill(|_| None),
             None
         );
-        assert_eq!(filled("{path}", &[b'a'; LONGEST]).unwrap().len(), LONGEST);
-        assert_eq!(filled("{path}{path}", &[b'a'; LONGEST]), None);
+        assert_eq!(
+            filled("{path}", &[b'a'; field::LONGEST]).unwrap().len(),
+            field::LONGEST
+        );
+        assert_eq!(filled("{path}{path}", &[b'a'; field::LONGEST]), None);
     }
 
     #[test]
@@ -158,6 +169,8 @@ mod tests {
         assert!(refusal("host}").contains("write `{{`"));
         assert!(refusal("{server}").contains("under `response`"));
         assert!(refusal("a\nb").contains("control character"));
-        assert!(Template::parse("{server} {status}", Side::Response).is_ok());
+        assert!(
+            Template::parse("{server} {status}", Side::Response, &mut Inputs::default()).is_ok()
+        );
     }
 }

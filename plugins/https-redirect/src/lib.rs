@@ -4,7 +4,11 @@
 //! user part, no path, no line feed gets in.
 
 use serde::Deserialize;
+use tidegate_sdk::path::under;
 use tidegate_sdk::prelude::*;
+
+/// The longest Location, in bytes; the host takes 64 KiB of a plugin, and what must be encoded becomes three times as long.
+const LONGEST: usize = 32 * 1024;
 
 pub struct HttpsRedirect {
     settings: Settings,
@@ -36,7 +40,7 @@ impl Default for Settings {
 impl Plugin for HttpsRedirect {
     type Settings = Settings;
 
-    fn new(mut settings: Settings, _: &Context) -> Result<Self, String> {
+    fn new(settings: Settings, _: &Context) -> Result<Self, String> {
         if !matches!(settings.status, 301 | 302 | 307 | 308) {
             return Err(format!(
                 "key `status`: {} is no such redirect; give 308 or 301 (lasting), 307 or 302 (for now); 308 and 307 keep the method",
@@ -46,11 +50,8 @@ impl Plugin for HttpsRedirect {
         if settings.port == 0 {
             return Err("key `port`: 0 is no port; give the one that clients reach https on, 443 by default".to_owned());
         }
-        for path in &mut settings.except {
-            if !path.starts_with('/') {
-                return Err(format!("key `except`: `{path}` must begin with `/`"));
-            }
-            path.truncate(path.trim_end_matches('/').len());
+        if let Some(path) = settings.except.iter().find(|path| !path.starts_with('/')) {
+            return Err(format!("key `except`: `{path}` must begin with `/`"));
         }
         let port = if settings.port == 443 {
             String::new()
@@ -71,26 +72,27 @@ impl RequestFilter for HttpsRedirect {
             return next();
         }
         let path = r.bytes(&Input::Path).unwrap_or_default();
-        if self
-            .settings
-            .except
+        let except = &self.settings.except;
+        if except
             .iter()
-            .any(|prefix| is_under(path, prefix.as_bytes()))
+            .any(|prefix| under(path, prefix.as_bytes()).is_some())
         {
             return next();
         }
-        match r.host().filter(|host| is_host(host)) {
-            Some(host) => {
-                let location = self.location(host, path, r.bytes(&Input::Query));
-                reply(self.settings.status)
-                    .set("location", location)
-                    .why("to https")
-            }
-            None => reply(400)
-                .set("content-type", "text/plain; charset=utf-8")
-                .body("The request names no valid host, so it cannot be sent to https.\n")
-                .why("no valid host"),
+        let Some(host) = r.host().filter(|host| is_host(host)) else {
+            return reply(400)
+                .text("The request names no valid host, so it cannot be sent to https.\n")
+                .why("no valid host");
+        };
+        let location = self.location(host, path, r.bytes(&Input::Query));
+        if location.len() > LONGEST {
+            return reply(414)
+                .text("The path and query are too long to be sent to https.\n")
+                .why("target too long");
         }
+        reply(self.settings.status)
+            .set("location", location)
+            .why("to https")
     }
 }
 
@@ -124,11 +126,6 @@ fn push(location: &mut String, sent: &[u8]) {
             byte => *location += &format!("%{byte:02X}"),
         }
     }
-}
-
-fn is_under(path: &[u8], prefix: &[u8]) -> bool {
-    let rest = path.strip_prefix(prefix);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// A name of letters, digits, `-`, `_` and dots, or an IPv6 address in brackets.
@@ -227,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_refused() {
+    fn a_host_that_is_none_and_a_target_without_end_are_refused() {
         let status = |request| {
             answer(json!({}), request)
                 .replied()
@@ -251,6 +248,8 @@ mod tests {
         }
         let long = format!("{}example.com", "a.".repeat(200));
         assert_eq!(status(get(&long, "/")), Some(400));
+        let long = format!("/{}", "<".repeat(20_000));
+        assert_eq!(status(get("example.com", &long)), Some(414));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod settings;
 
+use tidegate_sdk::path::under;
 use tidegate_sdk::prelude::*;
 
 use settings::{Settings, Where};
@@ -35,10 +36,7 @@ impl RequestFilter for Respond {
         let concerned = match &self.place {
             Where::Everywhere => true,
             Where::Exact(exact) => path() == exact.as_bytes(),
-            Where::Under(prefix) => {
-                let rest = path().strip_prefix(prefix.as_bytes());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-            }
+            Where::Under(prefix) => under(path(), prefix.as_bytes()).is_some(),
         };
         if concerned {
             self.answer.clone()
@@ -151,6 +149,10 @@ mod tests {
             (
                 json!({ "body": "x".repeat(settings::LARGEST + 1) }),
                 "key `body`",
+            ),
+            (
+                json!({ "reason": "r".repeat(300) }),
+                "key `reason`: 300 bytes",
             ),
             (json!({ "code": 200 }), "unknown field `code`"),
         ];

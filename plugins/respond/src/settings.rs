@@ -8,6 +8,13 @@ use tidegate_sdk::{Outcome, Period, field, reply};
 /// The largest body, in bytes. Each worker holds it, and a copy is made for each answer.
 pub const LARGEST: usize = 256 * 1024;
 
+/// How many headers, and bytes of names and values; the host takes a little more of an answer.
+const MOST_HEADERS: usize = 100;
+const MOST_HEADER_BYTES: usize = 48 * 1024;
+
+/// What the host takes, in bytes.
+const LONGEST_REASON: usize = 256;
+
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -41,7 +48,7 @@ impl Default for Settings {
 pub enum Where {
     Everywhere,
     Exact(String),
-    /// A prefix at a segment boundary, without its last slash.
+    /// A prefix at a segment boundary.
     Under(String),
 }
 
@@ -54,10 +61,7 @@ impl Settings {
                 rooted("path-exact", exact).map(|path| Where::Exact(path.to_owned()))
             }
             (Some(prefix), None) => {
-                let prefix = rooted("path", prefix)?;
-                Ok(Where::Under(
-                    prefix.strip_suffix('/').unwrap_or(prefix).to_owned(),
-                ))
+                rooted("path", prefix).map(|path| Where::Under(path.to_owned()))
             }
         }
     }
@@ -104,7 +108,23 @@ impl Settings {
                 "key `body`: {length} bytes, at most {LARGEST} are taken; serve larger pages from a server"
             ));
         }
-        Ok(())
+        let count = self.headers.len();
+        let bytes: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if count > MOST_HEADERS || bytes > MOST_HEADER_BYTES {
+            return Err(format!(
+                "key `headers`: {count} headers of {bytes} bytes, at most {MOST_HEADERS} of {MOST_HEADER_BYTES} are taken"
+            ));
+        }
+        match self.reason.as_ref().map_or(0, String::len) {
+            0..=LONGEST_REASON => Ok(()),
+            length => Err(format!(
+                "key `reason`: {length} bytes, at most {LONGEST_REASON} are logged"
+            )),
+        }
     }
 }
 

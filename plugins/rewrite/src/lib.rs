@@ -20,6 +20,8 @@ use settings::Settings;
 /// The longest path that is rewritten, and the longest result. It bounds what a pattern may cost.
 const LONGEST: usize = 4096;
 
+const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
+
 pub struct Rewrite {
     rule: Rule,
 }
@@ -41,6 +43,9 @@ impl Plugin for Rewrite {
     fn interest(&self) -> Interest {
         match &self.rule {
             Rule::Pattern(pattern) if pattern.sets_query() => Interest::none().path().query(),
+            Rule::Prefix(Prefix {
+                forwarded: true, ..
+            }) => Interest::none().path().header(FORWARDED_PREFIX),
             _ => Interest::none().path(),
         }
     }
@@ -76,7 +81,7 @@ impl RequestFilter for Rewrite {
                 "The path is too long to be rewritten.\n",
                 "path too long",
             ),
-            new => self.rule.note(next().path(new)),
+            new => self.rule.tell(next().path(new), r),
         }
     }
 }
@@ -87,7 +92,7 @@ impl Rule {
     /// False when a look at the beginning says that nothing will change.
     fn concerns(&self, sent: &[u8]) -> bool {
         match self {
-            Rule::Prefix(prefix) => prefix.rest(sent).is_some(),
+            Rule::Prefix(prefix) => prefix.takes(sent),
             Rule::Pattern(_) => true,
         }
     }
@@ -103,15 +108,24 @@ impl Rule {
         }
     }
 
-    fn note(&self, outcome: Outcome) -> Outcome {
-        match self {
-            Rule::Prefix(Prefix {
-                from,
-                forwarded: true,
-                ..
-            }) => outcome.set("x-forwarded-prefix", from.as_str()),
-            _ => outcome,
-        }
+    /// Tells the server what was stripped, behind what an earlier plugin or a trusted proxy stripped: together they lead back
+    /// to the path that the client knows.
+    fn tell(&self, outcome: Outcome, r: &Request) -> Outcome {
+        let Rule::Prefix(Prefix {
+            from,
+            forwarded: true,
+            ..
+        }) = self
+        else {
+            return outcome;
+        };
+        let before = r.header(FORWARDED_PREFIX).unwrap_or_default();
+        let before =
+            Some(before.trim_end_matches('/')).filter(|b| b.starts_with('/') && b.len() <= LONGEST);
+        outcome.set(
+            FORWARDED_PREFIX,
+            format!("{}{from}", before.unwrap_or_default()),
+        )
     }
 }
 
@@ -135,11 +149,8 @@ fn rooted(new: String) -> String {
     }
 }
 
-fn refuse(status: u16, body: &str, why: &str) -> Outcome {
-    reply(status)
-        .set("content-type", "text/plain; charset=utf-8")
-        .body(body)
-        .why(why)
+fn refuse(status: u16, words: &str, why: &str) -> Outcome {
+    reply(status).text(words).why(why)
 }
 
 #[cfg(test)]
@@ -193,6 +204,13 @@ mod tests {
             (Some("/x"), 0)
         );
         assert_eq!(rewritten(json!({ "strip-prefix": "/api" }), "/x"), next());
+        let plugin = Harness::<Rewrite>::new(json!({ "strip-prefix": "/v1" })).unwrap();
+        let twice = FakeRequest::get("/v1/x").header("x-forwarded-prefix", "/api/");
+        let edits = plugin.request(&twice).outcome().edits;
+        assert_eq!(
+            edits,
+            [Edit::Set(("x-forwarded-prefix".into(), "/api/v1".into()))]
+        );
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! A prefix that ends at a segment boundary: `/api` is one of `/api` and `/api/x`, not of `/apix`.
+//! One prefix in place of another. It ends at a segment boundary: `/api` is a prefix of `/api` and `/api/x`, not of `/apix`.
+
+use tidegate_sdk::path::under;
 
 /// Both sides without their last slash; empty stands for `/`.
 pub struct Prefix {
@@ -9,14 +11,12 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// What follows the prefix: empty, or from a slash on.
-    pub fn rest<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
-        let rest = path.strip_prefix(self.from.as_bytes())?;
-        (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+    pub fn takes(&self, path: &[u8]) -> bool {
+        under(path, self.from.as_bytes()).is_some()
     }
 
     pub fn apply(&self, path: &str) -> Option<String> {
-        let rest = self.rest(path.as_bytes())?;
+        let rest = under(path.as_bytes(), self.from.as_bytes())?;
         Some(format!("{}{}", self.to, &path[path.len() - rest.len()..]))
     }
 }

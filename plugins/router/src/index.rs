@@ -160,7 +160,8 @@ fn specific(route: &Route, inputs: &mut Inputs) -> Result<Vec<Condition>, String
 fn methods(route: &Route) -> Result<Vec<Vec<u8>>, String> {
     let mut methods = Vec::new();
     for method in &route.methods {
-        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+        let fits = |b: u8| b.is_ascii_graphic() && !b.is_ascii_lowercase();
+        if method.is_empty() || !method.bytes().all(fits) {
             return Err(route.wrong(&format!(
                 "methods: `{method}` is no method; methods are case-sensitive, write `GET`"
             )));

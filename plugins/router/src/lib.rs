@@ -98,10 +98,11 @@ impl Values for Sent<'_, '_> {
 }
 
 fn refuse() -> Route {
-    Route::reply(400)
-        .set("content-type", "text/plain; charset=utf-8")
-        .body("The path can be read in more than one way. Send it without dot segments, empty segments and needless encoding.\n")
+    let words = "The path can be read in more than one way. Send it without dot segments, empty segments and needless encoding.\n";
+    tidegate_sdk::reply(400)
+        .text(words)
         .why("ambiguous path")
+        .into()
 }
 
 fn targets(routes: &[settings::Route], context: &Context) -> Result<Vec<Target>, String> {

@@ -24,8 +24,15 @@ impl Plugin for ByTenant {
 
     fn new(settings: Settings, context: &Context) -> Result<Self, String> {
         let resolve = |(tenant, pool): (String, String)| Ok((tenant, context.pool(&pool)?));
-        let tenants = settings.tenants.into_iter().map(resolve).collect::<Result<_, String>>()?;
-        Ok(ByTenant { header: settings.header, tenants })
+        let tenants = settings
+            .tenants
+            .into_iter()
+            .map(resolve)
+            .collect::<Result<_, String>>()?;
+        Ok(ByTenant {
+            header: settings.header,
+            tenants,
+        })
     }
 
     fn interest(&self) -> Interest {
@@ -35,7 +42,9 @@ impl Plugin for ByTenant {
 
 impl Router for ByTenant {
     fn route(&self, request: &Request) -> Route {
-        let Some(tenant) = request.header(&self.header) else { return Route::next() };
+        let Some(tenant) = request.header(&self.header) else {
+            return Route::next();
+        };
         match self.tenants.get(tenant) {
             Some(pool) => Route::pool(*pool).note("tenant", tenant),
             None => Route::reply(404).why("unknown tenant"),

@@ -30,19 +30,28 @@ impl Plugin for AskFirst {
         if !settings.path.starts_with('/') {
             return Err("key `path`: must begin with `/`".into());
         }
-        let pool = context.pool(&settings.pool).map_err(|e| format!("key `pool`: {e}"))?;
+        let pool = context
+            .pool(&settings.pool)
+            .map_err(|e| format!("key `pool`: {e}"))?;
         Ok(AskFirst { pool, settings })
     }
 
     fn interest(&self) -> Interest {
-        self.settings.copy.iter().fold(Interest::none(), |interest, name| interest.header(name))
+        self.settings
+            .copy
+            .iter()
+            .fold(Interest::none(), |interest, name| interest.header(name))
     }
 }
 
 impl FetchFilter for AskFirst {
     fn request(&self, request: &Request) -> Step {
         let call = Fetch::pool(self.pool).get(&self.settings.path);
-        let call = self.settings.copy.iter().fold(call, |call, name| call.copy(request, name));
+        let call = self
+            .settings
+            .copy
+            .iter()
+            .fold(call, |call, name| call.copy(request, name));
         call.then(0)
     }
 
@@ -51,7 +60,8 @@ impl FetchFilter for AskFirst {
             return answer.into_reply().why("not authorised").into();
         }
         let pass = self.settings.pass.iter();
-        pass.fold(next(), |outcome, name| outcome.copy(&answer, name)).into()
+        pass.fold(next(), |outcome, name| outcome.copy(&answer, name))
+            .into()
     }
 }
 
@@ -73,19 +83,31 @@ mod tests {
 
     #[test]
     fn it_asks_with_the_clients_words() {
-        let (call, _) = plugin().request(&FakeRequest::get("/").header("authorization", "Bearer x")).fetch();
-        assert_eq!(call, Fetch::pool(PoolIndex(1)).get("/check").header("authorization", "Bearer x"));
+        let (call, _) = plugin()
+            .request(&FakeRequest::get("/").header("authorization", "Bearer x"))
+            .fetch();
+        assert_eq!(
+            call,
+            Fetch::pool(PoolIndex(1))
+                .get("/check")
+                .header("authorization", "Bearer x")
+        );
     }
 
     #[test]
     fn yes_lets_through_and_says_who() {
-        let outcome = plugin().resume(0, Answer::new(200).header_set("x-user", "ada")).outcome();
+        let outcome = plugin()
+            .resume(0, Answer::new(200).header_set("x-user", "ada"))
+            .outcome();
         assert_eq!(outcome, next().set("x-user", "ada"));
     }
 
     #[test]
     fn a_user_that_the_service_did_not_name_is_dropped() {
-        assert_eq!(plugin().resume(0, Answer::new(200)).outcome(), next().remove("x-user"));
+        assert_eq!(
+            plugin().resume(0, Answer::new(200)).outcome(),
+            next().remove("x-user")
+        );
     }
 
     #[test]
