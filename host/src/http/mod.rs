@@ -1,1 +1,19 @@
-//! The HTTP message, HTTP/1 over hyper (the data path's only use of it), connection pools to the servers.
+//! HTTP messages in our own types (`message`, `body`), and the engine that reads and writes them: `server` towards clients,
+//! `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's connection and
+//! the steps that work for it share: counters, the one timer, the wish to close.
+//!
+//! The engine is hyper, and only the files here know it.
+
+pub mod body;
+pub mod client;
+pub mod hop;
+pub mod idle;
+pub mod link;
+pub mod message;
+pub mod server;
+mod stream;
+pub mod tunnel;
+
+pub use body::Body;
+pub use link::Link;
+pub use message::{Fields, RequestHead, ResponseHead};

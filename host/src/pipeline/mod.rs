@@ -12,6 +12,17 @@
 //! that it began with.
 
 mod accept;
+mod exchange;
+mod fault;
+mod fetch;
+mod filter;
+mod forward;
+mod forwarded;
+mod log;
+mod pick;
+mod protocol;
+mod respond;
+mod route;
 mod site;
 mod worker;
 

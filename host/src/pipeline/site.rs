@@ -8,7 +8,10 @@ use std::sync::Arc;
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook;
+use crate::http::idle::{self, Idle};
 use crate::upstream;
+
+use super::fetch::Breaker;
 
 /// One generation on one worker. A request holds it until its response's head is sent.
 pub struct Site {
@@ -66,11 +69,23 @@ pub struct PoolSite {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
-    servers: Vec<ServerSite>,
-    /// Slots in order, each with its server's place in `servers`.
+    members: Vec<Member>,
+    /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
     /// Where native round robin goes on.
     turn: Cell<usize>,
+    pub(super) breaker: Breaker,
+}
+
+/// A server as the steps use it.
+pub(super) struct Member {
+    pub live: Arc<upstream::Server>,
+    pub name: Rc<str>,
+    pub address: Rc<str>,
+    /// This worker's idle connections to it.
+    pub idle: Rc<Idle>,
+    takes_users: bool,
+    backup: bool,
 }
 
 impl Site {
@@ -109,9 +124,10 @@ impl PoolSite {
         timeouts: PoolTimeouts,
         retries: u32,
     ) -> PoolSite {
+        let members: Vec<_> = servers.into_iter().map(Member::from).collect();
         let mut slots: Vec<_> = (0..)
-            .zip(&servers)
-            .map(|(at, server)| (server.live.slot(), at))
+            .zip(&members)
+            .map(|(at, member)| (member.live.slot(), at))
             .collect();
         slots.sort_unstable();
         PoolSite {
@@ -119,46 +135,55 @@ impl PoolSite {
             balancer,
             timeouts,
             retries,
-            servers,
+            members,
             slots,
             turn: Cell::new(0),
+            breaker: Breaker::default(),
         }
     }
 
-    pub fn servers(&self) -> &[ServerSite] {
-        &self.servers
-    }
-
     /// The server in that slot. None: it is not of this pool.
-    pub fn server(&self, slot: Slot) -> Option<&ServerSite> {
+    pub(super) fn member(&self, slot: Slot) -> Option<&Member> {
         let at = self
             .slots
             .binary_search_by_key(&slot, |(slot, _)| *slot)
             .ok()?;
-        self.servers.get(self.slots[at].1 as usize)
+        self.members.get(self.slots[at].1 as usize)
     }
 
     /// The next eligible server in turn; backups only when there is no other.
-    pub(super) fn in_turn(&self, tried: &[Slot]) -> Option<&ServerSite> {
-        let count = self.servers.len();
+    pub(super) fn in_turn(&self, tried: &[Slot]) -> Option<&Member> {
+        let count = self.members.len();
         let next = |backup: bool| {
-            let places = (0..count).map(|step| (self.turn.get() + step) % count);
-            let mut eligible = places.filter(|at| {
-                let server = &self.servers[*at];
-                server.backup == backup
-                    && server.takes_users()
-                    && !tried.contains(&server.live.slot())
-            });
-            eligible.next()
+            let mut places = (0..count).map(|step| (self.turn.get() + step) % count);
+            places.find(|at| {
+                let member = &self.members[*at];
+                member.backup == backup
+                    && member.takes_users
+                    && !tried.contains(&member.live.slot())
+            })
         };
         let at = next(false).or_else(|| next(true))?;
         self.turn.set((at + 1) % count);
-        Some(&self.servers[at])
+        Some(&self.members[at])
     }
 }
 
-impl ServerSite {
-    pub(super) fn takes_users(&self) -> bool {
-        self.weight > 0
+impl Member {
+    pub fn takes_users(&self) -> bool {
+        self.takes_users
+    }
+}
+
+impl From<ServerSite> for Member {
+    fn from(server: ServerSite) -> Member {
+        Member {
+            live: server.live,
+            name: server.name,
+            idle: idle::to(&server.address),
+            address: server.address,
+            takes_users: server.weight > 0,
+            backup: server.backup,
+        }
     }
 }

@@ -2,7 +2,9 @@
 //! instances and its counters. Nothing on a request's path crosses threads; what comes from outside comes as a letter.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::TcpStream;
 use std::rc::Rc;
@@ -11,12 +13,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
-use super::site::Site;
+use super::protocol::Connection;
+use super::site::{ListenerSite, Site};
 use crate::base::event::{Observer, WorkerObserver};
 use crate::base::ids::WorkerId;
+use crate::config::checked::ListenerTimeouts;
+use crate::hook::ConnectionFacts;
+use crate::http::link::{Closing, Timeouts};
+use crate::http::{Link, idle, server};
+use crate::net::address::canonical;
 
 /// The workers' threads. Dropped, they end: connections that are still open are cut.
 pub struct Workers {
@@ -41,11 +51,25 @@ enum Letter {
 }
 
 /// What a worker's tasks share.
-pub(super) struct Worker {
-    pub(super) observer: Box<dyn WorkerObserver>,
+pub struct Worker {
+    pub observer: Box<dyn WorkerObserver>,
+    /// Filters' fetches under way.
+    pub fetches: Cell<usize>,
     site: RefCell<Rc<Site>>,
-    draining: Cell<bool>,
+    connections: RefCell<HashMap<u64, Open>>,
+    next: Cell<u64>,
+    /// How connections are let go of, those included that are yet to come.
+    draining: Cell<Closing>,
+    /// Told when a connection is gone.
+    gone: Notify,
+    random: Cell<u64>,
     open: Arc<AtomicUsize>,
+}
+
+/// A connection, for those who want to end it.
+struct Open {
+    listener: Rc<str>,
+    link: Rc<Link>,
 }
 
 impl Workers {
@@ -121,8 +145,17 @@ impl WorkerHandle {
 
     /// Lets go of the connections: idle ones at once, busy ones after their response, tunnels when they end; what is left
     /// at the deadline is cut. Resolves when none is left.
-    pub async fn drain(&self, _deadline: Duration) {
-        self.on_worker(|worker| worker.draining.set(true)).await;
+    pub async fn drain(&self, deadline: Duration) {
+        let (done, drained) = oneshot::channel();
+        self.on_worker(move |worker| {
+            let worker = worker.clone();
+            tokio::task::spawn_local(async move {
+                worker.drain(deadline).await;
+                let _ = done.send(());
+            });
+        })
+        .await;
+        let _ = drained.await;
     }
 
     /// Resolves never if the worker has ended: nobody is left to answer.
@@ -157,12 +190,8 @@ fn run(
         }
     };
     runtime.block_on(async move {
-        let worker = Rc::new(Worker {
-            observer: observer.worker(id),
-            site: RefCell::new(Rc::new(Site::empty())),
-            draining: Cell::new(false),
-            open,
-        });
+        let worker = Rc::new(Worker::new(observer.worker(id), open));
+        tokio::task::spawn_local(tidy());
         while let Some(letter) = letters.recv().await {
             match letter {
                 Letter::Connection(socket, listener) => worker.connection(socket, &listener),
@@ -173,19 +202,170 @@ fn run(
     });
 }
 
+/// What is to be done about once a second.
+async fn tidy() {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        idle::sweep();
+    }
+}
+
 impl Worker {
-    pub(super) fn site(&self) -> Rc<Site> {
+    pub(super) fn new(observer: Box<dyn WorkerObserver>, open: Arc<AtomicUsize>) -> Worker {
+        Worker {
+            observer,
+            fetches: Cell::new(0),
+            site: RefCell::new(Rc::new(Site::empty())),
+            connections: RefCell::default(),
+            next: Cell::new(0),
+            draining: Cell::default(),
+            gone: Notify::new(),
+            random: Cell::new(RandomState::new().build_hasher().finish()),
+            open,
+        }
+    }
+
+    pub fn site(&self) -> Rc<Site> {
         self.site.borrow().clone()
     }
 
-    fn install(&self, make: MakeSite) {
+    pub fn is_draining(&self) -> bool {
+        self.draining.get() > Closing::No
+    }
+
+    pub fn open_connections(&self) -> u32 {
+        self.connections.borrow().len() as u32
+    }
+
+    /// Fast, and not for secrets (SplitMix64).
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn install(&self, make: MakeSite) {
         let before = self.site();
         let first = before.generation.0 == 0;
         let site = make((!first).then_some(&before));
+        // A listener that is gone lets its connections finish what they are at.
+        for open in self.connections.borrow().values() {
+            if site.listener(&open.listener).is_none() {
+                open.link.close(Closing::WhenIdle);
+            }
+        }
         self.site.replace(site);
     }
 
-    fn connection(self: &Rc<Self>, _socket: TcpStream, _listener: &str) {
-        self.open.fetch_sub(1, Relaxed);
+    async fn drain(&self, deadline: Duration) {
+        self.close_all(Closing::WhenIdle);
+        if tokio::time::timeout(deadline, self.empty()).await.is_err() {
+            self.close_all(Closing::Cut);
+            self.empty().await;
+        }
+    }
+
+    fn close_all(&self, how: Closing) {
+        self.draining.set(self.draining.get().max(how));
+        for open in self.connections.borrow().values() {
+            open.link.close(how);
+        }
+    }
+
+    async fn empty(&self) {
+        while self.open.load(Relaxed) > 0 {
+            self.gone.notified().await;
+        }
+    }
+
+    fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str) {
+        let id = self.next.replace(self.next.get() + 1);
+        let listener = Rc::<str>::from(listener);
+        let place = Place {
+            worker: self.clone(),
+            id,
+            listener: listener.clone(),
+        };
+        self.observer.connection_opened(&listener);
+        if self.draining.get() == Closing::Cut {
+            return;
+        }
+        let (socket, connection) = match self.prepare(socket, listener) {
+            Ok(prepared) => prepared,
+            // It was gone before it came here.
+            Err(error) => return tracing::debug!(%error, "an accepted connection was lost"),
+        };
+        let open = Open {
+            listener: connection.listener.clone(),
+            link: connection.link.clone(),
+        };
+        self.connections.borrow_mut().insert(id, open);
+        tokio::task::spawn_local(async move {
+            server::serve(socket, connection.link.clone(), Rc::new(connection)).await;
+            drop(place);
+        });
+    }
+
+    fn prepare(
+        self: &Rc<Self>,
+        socket: TcpStream,
+        listener: Rc<str>,
+    ) -> io::Result<(tokio::net::TcpStream, Connection)> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        let (client, local) = (
+            canonical(socket.peer_addr()?),
+            canonical(socket.local_addr()?),
+        );
+        let socket = tokio::net::TcpStream::from_std(socket)?;
+        let site = self.site();
+        let address = client.ip().to_string();
+        let connection = Connection {
+            worker: self.clone(),
+            link: Rc::new(Link::new(timeouts(site.listener(&listener)))),
+            peer: HeaderValue::from_str(&address).expect("an address is digits and dots"),
+            facts: Rc::new(ConnectionFacts {
+                client,
+                client_address: address.into(),
+                client_port: client.port().to_string().into(),
+                local,
+                listener: (*listener).into(),
+                tls: None,
+            }),
+            listener,
+        };
+        Ok((socket, connection))
+    }
+}
+
+/// A listener that is gone has none, nor needs them: the connection is closed after one answer.
+fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
+    let of = |of: fn(&ListenerTimeouts) -> Duration| {
+        listener.map_or(Duration::from_secs(10), |listener| of(&listener.timeouts))
+    };
+    Timeouts {
+        head: of(|t| t.request_head),
+        idle: of(|t| t.idle),
+        body: of(|t| t.body),
+    }
+}
+
+/// A connection's place on its worker, given up however it ends.
+struct Place {
+    worker: Rc<Worker>,
+    id: u64,
+    listener: Rc<str>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+        self.worker.observer.connection_closed(&self.listener);
+        self.worker.open.fetch_sub(1, Relaxed);
+        self.worker.gone.notify_waiters();
     }
 }

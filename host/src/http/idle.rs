@@ -1,0 +1,117 @@
+//! Connections to servers that wait for their next request: by address, on one worker.
+//!
+//! They belong to the thread, so that taking one costs no lock and the answer needs no wake-up of another core. They are kept
+//! by address, not by pool or generation: to a server, one connection of ours is as good as another.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use super::client::Connection;
+
+/// Most idle connections to one address on one worker; a further one is closed.
+pub const MOST_IDLE: usize = 256;
+
+/// Ticks (of about a second, see [`sweep`]) after which an idle connection is closed. Below what most servers wait
+/// (nginx 75 s, Apache 5 s, Node 5 s: where theirs is shorter they close first, and that is noticed).
+pub const IDLE_TICKS: u32 = 30;
+
+/// The idle connections to one address, the one used last at the end: the others may grow old in peace.
+#[derive(Default)]
+pub struct Idle {
+    list: RefCell<Vec<(Connection, u32)>>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<Rc<str>, Weak<Idle>>> = RefCell::default();
+    static TICK: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A connection under way, and where it goes when its response has been read.
+pub struct Lease {
+    connection: Option<Connection>,
+    home: Rc<Idle>,
+}
+
+/// This worker's idle connections to that address.
+pub fn to(address: &Rc<str>) -> Rc<Idle> {
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(idle) = known.get(address).and_then(Weak::upgrade) {
+            return idle;
+        }
+        let idle = Rc::new(Idle::default());
+        known.insert(address.clone(), Rc::downgrade(&idle));
+        idle
+    })
+}
+
+/// Called about once a second on each worker: closes what has been idle for too long.
+pub fn sweep() {
+    let tick = TICK.get().wrapping_add(1);
+    TICK.set(tick);
+    KNOWN.with_borrow_mut(|known| {
+        known.retain(|_, idle| match idle.upgrade() {
+            Some(idle) => {
+                idle.list
+                    .borrow_mut()
+                    .retain(|(_, since)| tick.wrapping_sub(*since) < IDLE_TICKS);
+                true
+            }
+            None => false,
+        });
+    });
+}
+
+impl Idle {
+    /// A connection that, as far as is known, can take a request.
+    pub fn take(&self) -> Option<Connection> {
+        let mut list = self.list.borrow_mut();
+        while let Some((connection, _)) = list.pop() {
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, connection: Connection) {
+        let mut list = self.list.borrow_mut();
+        if list.len() < MOST_IDLE {
+            list.push((connection, TICK.get()));
+        }
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.list.borrow().len()
+    }
+}
+
+impl Lease {
+    pub(super) fn new(connection: Connection, home: Rc<Idle>) -> Lease {
+        Lease {
+            connection: Some(connection),
+            home,
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// The response has been read, or nobody wants the rest.
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if connection.is_ready() {
+            self.home.put(connection);
+        } else if !connection.is_closed() && tokio::runtime::Handle::try_current().is_ok() {
+            // The server answered before it had the whole request; the connection closes if that never ends.
+            let home = self.home.clone();
+            tokio::task::spawn_local(async move {
+                if let Some(connection) = connection.ready().await {
+                    home.put(connection);
+                }
+            });
+        }
+    }
+}

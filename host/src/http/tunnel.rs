@@ -1,0 +1,76 @@
+//! A connection after its protocol was changed (RFC 9110, 7.8): bytes both ways until both are done, or silent for too long.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+
+use super::link::{Blame, Closing, Link};
+
+/// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
+/// other may still speak. Who or what broke it off is told to the link.
+pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
+    link: &Rc<Link>,
+    mut client: C,
+    from_client: Bytes,
+    mut server: TcpStream,
+    from_server: Bytes,
+    silence: Duration,
+) -> bool {
+    let passing = async {
+        server
+            .write_all(&from_client)
+            .await
+            .map_err(|_| Blame::Server)?;
+        client
+            .write_all(&from_server)
+            .await
+            .map_err(|_| Blame::Client)?;
+        // Which side broke is not told; a client that goes away without a word is the usual case.
+        copy_bidirectional(&mut client, &mut server)
+            .await
+            .map_err(|_| Blame::Client)
+    };
+    let ended = tokio::select! {
+        ended = passing => ended.map(drop),
+        () = silent(link, silence) => Err(Blame::ClientTimeout),
+        () = cut(link) => Err(Blame::Operator),
+    };
+    if let Err(blame) = ended {
+        link.blame(blame);
+    }
+    ended.is_ok()
+}
+
+/// Resolves when nothing has passed for `limit`, give or take an eighth of it.
+async fn silent(link: &Link, limit: Duration) {
+    if limit.is_zero() {
+        return std::future::pending().await;
+    }
+    let mut before = link.traffic();
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        tokio::time::sleep(limit / 8).await;
+        let now = link.traffic();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+}
+
+async fn cut(link: &Link) {
+    let told = poll_fn(|cx| {
+        link.owner(cx.waker());
+        if link.closing() == Closing::Cut {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    pin!(told).await;
+}

@@ -1,0 +1,207 @@
+//! A request on its way through the steps, as plugins see it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
+
+use super::log::{Host, Record};
+use crate::base::ids::{PoolIndex, RouteIndex};
+use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView};
+use crate::http::hop::Said;
+use crate::http::{Body, Fields, RequestHead, ResponseHead};
+
+pub struct Exchange {
+    pub head: RequestHead,
+    /// None: it is on its way to a server.
+    pub body: Option<Body>,
+    /// What it said to us alone.
+    pub said: Said,
+    /// Host as it was sent.
+    pub host_sent: Option<HeaderValue>,
+    /// The peer's word about the client is believed.
+    pub trusted: bool,
+    pub route: Option<RouteIndex>,
+    /// Where a filter wants it to go.
+    pub overruled: Option<PoolIndex>,
+    /// Filters that it has passed: of the listener, of the route.
+    pub passed: (usize, usize),
+    pub record: Box<Record>,
+}
+
+impl Exchange {
+    /// Applies a plugin's edits in order.
+    pub fn edit(&mut self, edits: Vec<Edit>) {
+        let mut host_changed = false;
+        for edit in edits {
+            host_changed |= apply(&mut self.head.fields, edit) == HOST;
+        }
+        if host_changed {
+            self.record.host = self
+                .head
+                .fields
+                .first(&HOST)
+                .and_then(|host| host_of(host.as_bytes()));
+        }
+    }
+
+    /// A new path, which replaces the query too if it holds a `?`. False: it is none.
+    pub fn set_path(&mut self, path: &str) -> bool {
+        let whole = match self.head.target.query() {
+            Some(query) if !path.contains('?') => Cow::Owned(format!("{path}?{query}")),
+            _ => Cow::Borrowed(path),
+        };
+        let target = PathAndQuery::try_from(whole.as_ref())
+            .ok()
+            .filter(|_| path.starts_with('/'));
+        target.map(|target| self.head.target = target).is_some()
+    }
+
+    /// A note set again is replaced.
+    pub fn note(&mut self, notes: Vec<Note>) {
+        for Note { name, value } in notes {
+            let notes = &mut self.record.notes;
+            match notes.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None => notes.push((name, value)),
+            }
+        }
+    }
+
+    pub fn reason(&mut self, plugin: &Rc<str>, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.record.reasons.push((plugin.clone(), reason));
+        }
+    }
+}
+
+/// The name that was changed is returned.
+pub fn apply(fields: &mut Fields, edit: Edit) -> HeaderName {
+    match edit {
+        Edit::Set(name, value) => {
+            fields.set(name.clone(), value);
+            name
+        }
+        Edit::Append(name, value) => {
+            fields.append(name.clone(), value);
+            name
+        }
+        Edit::Remove(name) => {
+            fields.remove(&name);
+            name
+        }
+    }
+}
+
+/// Lower case, without a port and without the root's dot. None: there is none.
+pub fn host_of(value: &[u8]) -> Option<Host> {
+    let end = match value.first()? {
+        b'[' => value.iter().position(|b| *b == b']')? + 1,
+        _ => value.iter().position(|b| *b == b':').unwrap_or(value.len()),
+    };
+    let host = value[..end].strip_suffix(b".").unwrap_or(&value[..end]);
+    (!host.is_empty()).then(|| host.iter().map(u8::to_ascii_lowercase).collect())
+}
+
+impl RequestView for Exchange {
+    fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    fn version(&self) -> &'static str {
+        self.head.version_text()
+    }
+
+    fn host(&self) -> Option<&[u8]> {
+        self.record.host.as_deref()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.head.target.path().as_bytes()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.head.target.query().map(str::as_bytes)
+    }
+
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.head.fields.joined(name)
+    }
+
+    fn connection(&self) -> &ConnectionFacts {
+        &self.record.facts
+    }
+
+    fn request_id(&self) -> &str {
+        self.record.request_id.to_str().unwrap_or_default()
+    }
+
+    fn note(&self, name: &str) -> Option<&str> {
+        let note = self.record.notes.iter().find(|(known, _)| known == name);
+        note.map(|(_, value)| value.as_str())
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.record.route.as_deref()
+    }
+
+    fn pool(&self) -> Option<&str> {
+        self.record.pool.as_deref()
+    }
+}
+
+/// A response's head, beside its request.
+pub struct Answered<'a> {
+    pub exchange: &'a Exchange,
+    pub head: &'a ResponseHead,
+    /// None: the answer is our own.
+    pub server: Option<&'a str>,
+}
+
+impl ResponseView for Answered<'_> {
+    fn request(&self) -> &dyn RequestView {
+        self.exchange
+    }
+
+    fn status(&self) -> u16 {
+        self.head.status.as_u16()
+    }
+
+    fn server(&self) -> Option<&str> {
+        self.server
+    }
+
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        if *name == http::header::SET_COOKIE {
+            return self
+                .head
+                .fields
+                .first(name)
+                .map(|value| Cow::Borrowed(value.as_bytes()));
+        }
+        self.head.fields.joined(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_lower_case_and_bare() {
+        let host =
+            |value: &str| host_of(value.as_bytes()).map(|h| String::from_utf8(h.to_vec()).unwrap());
+        assert_eq!(host("Example.COM:8080").unwrap(), "example.com");
+        assert_eq!(host("example.com.").unwrap(), "example.com");
+        assert_eq!(host("[2001:DB8::1]:80").unwrap(), "[2001:db8::1]");
+        assert_eq!(host(""), None);
+        assert_eq!(host(":80"), None);
+        assert_eq!(host("[::1"), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! What can go wrong with a request. Each fault has one status, one word in the log and HAProxy's two termination letters;
+//! `respond` turns it into a page.
+
+use http::StatusCode;
+
+use crate::http::link::{Blame, Phase};
+use crate::http::server::Unreadable;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    // The client's.
+    /// No HTTP, or HTTP that means two things.
+    BadRequest,
+    HeadTimeout,
+    HeadTooLarge,
+    TargetTooLong,
+    /// CONNECT: this is no forward proxy.
+    ConnectMethod,
+    BodyTimeout,
+    /// The request's body broke off.
+    BodyBroken,
+    // Ours.
+    /// Nothing says where the request is to go.
+    NoPool,
+    /// A filter failed, and nobody passes without it.
+    FilterFailed,
+    /// The listener is gone with a reload.
+    ListenerGone,
+    // The servers'.
+    /// No server may be used.
+    NoServer,
+    ConnectFailed,
+    ConnectTimeout,
+    /// The connection broke before an answer began.
+    ServerClosed,
+    /// The answer is no HTTP response.
+    BadResponse,
+    FirstByteTimeout,
+    // After the answer's head, or before there was one to give it to: no status of ours.
+    ClientClosed,
+    ClientStalled,
+    ServerAborted,
+    ServerStalled,
+    /// Cut at the drain deadline.
+    Cut,
+    /// A bug of ours.
+    Panic,
+}
+
+/// How far a request had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Request,
+    Queue,
+    Connect,
+    Head,
+    Data,
+    /// The server is done; the client has not taken everything.
+    Last,
+}
+
+impl Fault {
+    /// What the client is told. None: it has its status already, or is gone.
+    pub fn status(self) -> Option<StatusCode> {
+        use Fault::*;
+        Some(match self {
+            BadRequest | BodyBroken => StatusCode::BAD_REQUEST,
+            HeadTimeout | BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            TargetTooLong => StatusCode::URI_TOO_LONG,
+            ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
+            NoPool => StatusCode::NOT_FOUND,
+            FilterFailed | ListenerGone | NoServer | ConnectFailed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
+            ConnectTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => {
+                return None;
+            }
+        })
+    }
+
+    /// In the access log and in `tidegate_faults_total`.
+    pub fn word(self) -> &'static str {
+        use Fault::*;
+        match self {
+            BadRequest => "bad-request",
+            HeadTimeout => "request-head-timeout",
+            HeadTooLarge => "request-head-too-large",
+            TargetTooLong => "target-too-long",
+            ConnectMethod => "connect-method",
+            BodyTimeout => "request-body-timeout",
+            BodyBroken => "request-body-broken",
+            NoPool => "no-pool",
+            FilterFailed => "filter-failed",
+            ListenerGone => "listener-gone",
+            NoServer => "no-server",
+            ConnectFailed => "connect-failed",
+            ConnectTimeout => "connect-timeout",
+            ServerClosed => "server-closed",
+            BadResponse => "bad-response",
+            FirstByteTimeout => "first-byte-timeout",
+            ClientClosed => "client-closed",
+            ClientStalled => "client-stalled",
+            ServerAborted => "server-aborted",
+            ServerStalled => "between-bytes-timeout",
+            Cut => "cut",
+            Panic => "panic",
+        }
+    }
+
+    /// HAProxy's termination state ("Session state at disconnection" in its configuration manual): who ended it, and how
+    /// far it had come.
+    pub fn letters(self, stage: Stage) -> [u8; 2] {
+        use Fault::*;
+        let how_far = stage.letter();
+        match self {
+            BadRequest | HeadTooLarge | TargetTooLong | ConnectMethod | FilterFailed | NoPool => {
+                *b"PR"
+            }
+            HeadTimeout => *b"cR",
+            BodyTimeout => *b"cD",
+            BodyBroken => *b"CD",
+            ListenerGone => *b"KR",
+            NoServer | ConnectFailed => *b"SC",
+            ConnectTimeout => *b"sC",
+            ServerClosed => *b"SH",
+            BadResponse => *b"PH",
+            FirstByteTimeout => *b"sH",
+            ClientClosed => [b'C', how_far],
+            ClientStalled => [b'c', how_far],
+            ServerAborted => [b'S', how_far],
+            ServerStalled => [b's', how_far],
+            Cut => [b'K', how_far],
+            Panic => [b'I', how_far],
+        }
+    }
+
+    /// For the page.
+    pub fn sentence(self) -> &'static str {
+        use Fault::*;
+        match self {
+            BadRequest => "The request could not be understood.",
+            HeadTimeout => "The request took too long to arrive.",
+            HeadTooLarge => "The request's header is too large.",
+            TargetTooLong => "The address is too long.",
+            ConnectMethod => "This is not a forward proxy.",
+            BodyTimeout => "The request's body took too long to arrive.",
+            BodyBroken => "The request's body broke off.",
+            NoPool => "Nothing is served at this address.",
+            FilterFailed => "A check that every request must pass could not be made.",
+            ListenerGone => "This address is no longer served.",
+            NoServer => "No server is available.",
+            ConnectFailed => "The server could not be reached.",
+            ConnectTimeout | FirstByteTimeout => "The server took too long to answer.",
+            ServerClosed => "The server closed the connection without an answer.",
+            BadResponse => "The server's answer could not be understood.",
+            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => "",
+        }
+    }
+}
+
+impl Stage {
+    fn letter(self) -> u8 {
+        match self {
+            Stage::Request => b'R',
+            Stage::Queue => b'Q',
+            Stage::Connect => b'C',
+            Stage::Head => b'H',
+            Stage::Data => b'D',
+            Stage::Last => b'L',
+        }
+    }
+}
+
+impl From<Blame> for Fault {
+    fn from(blame: Blame) -> Fault {
+        match blame {
+            Blame::Client => Fault::ClientClosed,
+            Blame::ClientTimeout => Fault::ClientStalled,
+            Blame::Server => Fault::ServerAborted,
+            Blame::ServerTimeout => Fault::ServerStalled,
+            Blame::Operator => Fault::Cut,
+            Blame::Ourselves => Fault::Panic,
+        }
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(why: Unreadable) -> Fault {
+        match why {
+            Unreadable::Late => Fault::HeadTimeout,
+            Unreadable::Malformed => Fault::BadRequest,
+            Unreadable::HeadTooLarge => Fault::HeadTooLarge,
+            Unreadable::TargetTooLong => Fault::TargetTooLong,
+        }
+    }
+}
+
+/// A wait for the server's head that took too long.
+impl From<Phase> for Fault {
+    fn from(phase: Phase) -> Fault {
+        match phase {
+            Phase::RequestBody => Fault::BodyTimeout,
+            _ => Fault::FirstByteTimeout,
+        }
+    }
+}

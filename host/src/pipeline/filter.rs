@@ -1,0 +1,123 @@
+//! The filters of a listener, before routing, and of a route, after it. Each sees the request as the one before left it.
+//!
+//! A filter that fails answers 503 for the request, unless the config says that it may be passed over: nobody gets past an
+//! authorisation by making it crash.
+
+use std::rc::Rc;
+
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::fetch;
+use super::respond::{self, Answer};
+use super::site::{Filter, ListenerSite, Site};
+use crate::config::checked::OnFailure;
+use crate::hook::{Decision, Failure, FetchError, Outcome, RequestFilter, Step};
+
+/// Fetches that one filter may ask for in one request.
+const MOST_FETCHES: usize = 8;
+
+/// Some: a filter has answered.
+pub async fn of_listener(
+    site: &Site,
+    listener: &ListenerSite,
+    exchange: &mut Exchange,
+) -> Result<Option<Answer>, Fault> {
+    for filter in &listener.filters {
+        if let Some(reply) = pass(site, filter, exchange).await? {
+            return Ok(Some(reply));
+        }
+        exchange.passed.0 += 1;
+    }
+    Ok(None)
+}
+
+/// Some: a filter has answered.
+pub async fn of_route(site: &Site, exchange: &mut Exchange) -> Result<Option<Answer>, Fault> {
+    let Some(route) = exchange.route.and_then(|route| site.route(route)) else {
+        return Ok(None);
+    };
+    for filter in &route.filters {
+        if let Some(reply) = pass(site, filter, exchange).await? {
+            return Ok(Some(reply));
+        }
+        exchange.passed.1 += 1;
+    }
+    Ok(None)
+}
+
+async fn pass(
+    site: &Site,
+    filter: &Filter,
+    exchange: &mut Exchange,
+) -> Result<Option<Answer>, Fault> {
+    let Some(plugin) = &filter.request else {
+        return Ok(None);
+    };
+    let outcome = match decide(site, &**plugin, exchange).await {
+        Ok(outcome) => outcome,
+        Err(_) => return failed(filter),
+    };
+    match apply(&filter.name, exchange, outcome) {
+        Ok(Decision::Next) => Ok(None),
+        Ok(Decision::Pool(pool)) if site.pool(pool).is_some() => {
+            exchange.overruled = Some(pool);
+            Ok(None)
+        }
+        Ok(Decision::Reply(reply)) => Ok(Some(respond::reply(exchange, *reply))),
+        Ok(Decision::Pool(_)) | Err(Failure::Failed | Failure::Unavailable) => failed(filter),
+    }
+}
+
+fn failed(filter: &Filter) -> Result<Option<Answer>, Fault> {
+    match filter.on_failure {
+        OnFailure::Reject => Err(Fault::FilterFailed),
+        OnFailure::Fallback => Ok(None),
+    }
+}
+
+/// Asks the filter, and makes the calls that it asks for until it has decided.
+async fn decide(
+    site: &Site,
+    filter: &dyn RequestFilter,
+    exchange: &Exchange,
+) -> Result<Outcome, Failure> {
+    let mut step = filter.request(exchange)?;
+    for _ in 0..MOST_FETCHES {
+        let (call, state) = match step {
+            Step::Done(outcome) => return Ok(outcome),
+            Step::Fetch(call, state) => (call, state),
+        };
+        let answer = if filter.may_fetch(call.pool) {
+            fetch::fetch(site, exchange, *call).await
+        } else {
+            Err(FetchError::NotGranted)
+        };
+        step = filter.resume(state, answer)?;
+    }
+    match step {
+        Step::Done(outcome) => Ok(outcome),
+        Step::Fetch(..) => Err(Failure::Failed),
+    }
+}
+
+/// Changes the request as the plugin says. Failed: its path is none.
+pub fn apply(
+    plugin: &Rc<str>,
+    exchange: &mut Exchange,
+    outcome: Outcome,
+) -> Result<Decision, Failure> {
+    let Outcome {
+        decision,
+        edits,
+        path,
+        notes,
+        reason,
+    } = outcome;
+    if path.is_some_and(|path| !exchange.set_path(&path)) {
+        return Err(Failure::Failed);
+    }
+    exchange.edit(edits);
+    exchange.note(notes);
+    exchange.reason(plugin, reason);
+    Ok(decision)
+}

@@ -1,0 +1,154 @@
+//! The last step: what is told of a request, gathered on its way. It outlives the request's hold on the configuration, and
+//! whatever becomes of the request, it is told once.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
+use smallvec::SmallVec;
+
+use super::fault::{Fault, Stage};
+use super::worker::Worker;
+use crate::base::event::{RequestEnded, Times};
+use crate::base::ids::Generation;
+use crate::hook::ConnectionFacts;
+use crate::http::Link;
+use crate::http::server::{Ending, Ledger};
+use crate::upstream::{self, live::InFlight};
+
+/// Lower case, without a port.
+pub type Host = SmallVec<[u8; 48]>;
+
+pub struct Record {
+    pub worker: Rc<Worker>,
+    pub link: Rc<Link>,
+    pub facts: Rc<ConnectionFacts>,
+    pub generation: Generation,
+    pub listener: Rc<str>,
+    pub route: Option<Rc<str>>,
+    pub pool: Option<Rc<str>>,
+    pub server: Option<Rc<str>>,
+    /// Its hold on the server's counters.
+    pub in_flight: Option<(Arc<upstream::Server>, InFlight)>,
+    /// None: it never became a request.
+    pub request: Option<Asked>,
+    pub host: Option<Host>,
+    pub request_id: HeaderValue,
+    pub began: Instant,
+    /// When its head was complete.
+    pub read: Instant,
+    pub queue: Option<Duration>,
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub status: Option<u16>,
+    pub attempts: u32,
+    pub reasons: Vec<(Rc<str>, String)>,
+    pub notes: Vec<(String, String)>,
+    pub stage: Stage,
+    pub fault: Option<Fault>,
+    /// The answer is a plugin's.
+    pub local: bool,
+    pub logged: bool,
+    pub told: bool,
+}
+
+/// The request as the client sent it.
+pub struct Asked {
+    pub method: Method,
+    pub target: PathAndQuery,
+    pub version: &'static str,
+    pub user_agent: Option<HeaderValue>,
+    pub referer: Option<HeaderValue>,
+}
+
+impl Ledger for Record {
+    fn ended(&mut self, ending: Ending) {
+        if let Some(blame) = ending.broken {
+            self.fault = Some(blame.into());
+            if ending.complete {
+                self.stage = Stage::Last;
+            }
+        }
+        self.tell(&ending);
+    }
+}
+
+impl Drop for Record {
+    /// There was nobody left to answer: the client went away, or the connection was cut.
+    fn drop(&mut self) {
+        if self.told {
+            return;
+        }
+        self.fault = Some(self.link.blamed().into());
+        self.tell(&Ending {
+            broken: None,
+            complete: false,
+            at: Instant::now(),
+            bytes_out: 0,
+            body_bytes_out: 0,
+            bytes_in: self.link.body_read(),
+        });
+    }
+}
+
+impl Record {
+    fn tell(&mut self, ending: &Ending) {
+        self.told = true;
+        let server = self.in_flight.take().map(|(server, in_flight)| {
+            drop(in_flight);
+            server
+        });
+        let asked = self.request.as_ref();
+        self.worker.observer.request_ended(&RequestEnded {
+            started: asked.is_some(),
+            generation: self.generation,
+            listener: &self.listener,
+            route: self.route.as_deref(),
+            pool: self.pool.as_deref(),
+            server: self.server.as_deref(),
+            method: asked.map_or("", |asked| asked.method.as_str()),
+            target: asked.map_or(&[], |asked| asked.target.as_str().as_bytes()),
+            host: self.host.as_deref(),
+            version: asked.map_or("", |asked| asked.version),
+            client_address: &self.facts.client_address,
+            client_port: &self.facts.client_port,
+            peer: self.facts.client,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            user_agent: asked.and_then(|asked| Some(asked.user_agent.as_ref()?.as_bytes())),
+            referer: asked.and_then(|asked| Some(asked.referer.as_ref()?.as_bytes())),
+            status: self.status,
+            bytes_in: ending.bytes_in,
+            bytes_out: ending.bytes_out,
+            body_bytes_out: ending.body_bytes_out,
+            times: self.times(ending.at),
+            attempts: self.attempts,
+            connections: self.worker.open_connections(),
+            server_in_flight: server.map_or(0, |server| server.inflight()),
+            reasons: &self.reasons,
+            notes: &self.notes,
+            termination: self.letters(),
+            fault: self.fault.map(Fault::word),
+            logged: self.logged,
+        });
+    }
+
+    fn times(&self, ended: Instant) -> Times {
+        Times {
+            head: self.read - self.began,
+            queue: self.queue,
+            connect: self.connect,
+            first_byte: self.first_byte,
+            total: ended - self.began,
+        }
+    }
+
+    fn letters(&self) -> [u8; 2] {
+        match self.fault {
+            Some(fault) => fault.letters(self.stage),
+            None if self.local => *b"LR",
+            None => *b"--",
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Which server: the pool's balancer says, and is held to what it may say.
+
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::site::{Member, PoolSite};
+use crate::base::ids::{PoolIndex, Slot};
+use crate::hook::Balancer;
+use smallvec::SmallVec;
+
+/// Slots that were tried; few requests need more than one.
+pub type Tried = SmallVec<[Slot; 4]>;
+
+/// A server that may be used and was not tried. What the balancer says must be one; else it is asked once more with that
+/// slot among the tried, and then, as when it fails, the eligible servers are taken in turn. Its `none` stands.
+pub fn pick<'a>(
+    pool: &'a PoolSite,
+    index: PoolIndex,
+    exchange: &Exchange,
+    tried: &[Slot],
+) -> Result<&'a Member, Fault> {
+    let random = exchange.record.worker.random();
+    let balancer = &*pool.balancer.1;
+    let chosen = match ask(pool, index, balancer, exchange, random, tried) {
+        Said::Usable(server) => Some(server),
+        Said::Nobody => return Err(Fault::NoServer),
+        Said::Nothing => pool.in_turn(tried),
+        Said::Unusable(slot) => {
+            let mut tried: Tried = tried.into();
+            tried.push(slot);
+            match ask(pool, index, balancer, exchange, random, &tried) {
+                Said::Usable(server) => Some(server),
+                Said::Nobody => return Err(Fault::NoServer),
+                Said::Nothing | Said::Unusable(_) => pool.in_turn(&tried),
+            }
+        }
+    };
+    chosen.ok_or(Fault::NoServer)
+}
+
+enum Said<'a> {
+    Usable(&'a Member),
+    Unusable(Slot),
+    Nobody,
+    /// It failed.
+    Nothing,
+}
+
+fn ask<'a>(
+    pool: &'a PoolSite,
+    index: PoolIndex,
+    balancer: &dyn Balancer,
+    exchange: &Exchange,
+    random: u64,
+    tried: &[Slot],
+) -> Said<'a> {
+    match balancer.pick(index, exchange, random, tried) {
+        Err(_) => Said::Nothing,
+        Ok(None) => Said::Nobody,
+        Ok(Some(slot)) => match pool.member(slot) {
+            Some(server) if server.takes_users() && !tried.contains(&slot) => Said::Usable(server),
+            _ => Said::Unusable(slot),
+        },
+    }
+}

@@ -1,0 +1,250 @@
+//! The answer: a server's, a plugin's, or a page of our own for a fault; through the response filters, in reverse of the
+//! way in, and on its way.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE,
+};
+use http::{HeaderValue, Method, StatusCode};
+
+use super::exchange::{Answered, Exchange, apply};
+use super::fault::Fault;
+use super::forwarded::REQUEST_ID;
+use super::log::Record;
+use super::site::{Filter, ListenerSite, Site};
+use crate::config::checked::OnFailure;
+use crate::hook::{Failure, Reply, ResponseOutcome};
+use crate::http::server::{Response, Tunnel};
+use crate::http::{Body, ResponseHead, hop, message};
+
+pub struct Answer {
+    pub head: ResponseHead,
+    pub body: Body,
+    /// None: our own.
+    pub server: Option<Rc<str>>,
+    /// How long its body may pause.
+    pub between_bytes: Duration,
+    /// With status 101.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The last of a request's steps: the answer leaves, and the request lets go of its site.
+pub fn respond(
+    site: &Site,
+    listener: Option<&ListenerSite>,
+    mut exchange: Exchange,
+    mut answer: Answer,
+) -> Response {
+    let said = hop::take(&mut answer.head.fields);
+    let route = exchange.route.and_then(|route| site.route(route));
+    let passed = exchange.passed;
+    let of_route = route.map_or(&[][..], |route| &route.filters[..passed.1]);
+    let of_listener = listener.map_or(&[][..], |listener| &listener.filters[..passed.0]);
+    for filter in of_route.iter().rev().chain(of_listener.iter().rev()) {
+        answer = filtered(filter, &mut exchange, answer);
+    }
+    let fields = &mut answer.head.fields;
+    fields.set(REQUEST_ID, exchange.record.request_id.clone());
+    if let (Some(protocol), Some(_)) = (said.upgrade, &answer.tunnel) {
+        fields.set(UPGRADE, protocol);
+        fields.set(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if answer.server.is_none() {
+        bare_where_it_must_be(&exchange.head.method, &mut answer);
+    }
+    send(exchange.record, answer)
+}
+
+/// The answer to what never became a request; no filter has seen it.
+pub fn unreadable(mut record: Box<Record>, fault: Fault) -> Response {
+    record.fault = Some(fault);
+    let mut answer = page_for(fault, false, &record.request_id);
+    answer
+        .head
+        .fields
+        .set(REQUEST_ID, record.request_id.clone());
+    send(record, answer)
+}
+
+fn send(mut record: Box<Record>, answer: Answer) -> Response {
+    let Answer {
+        head,
+        body,
+        between_bytes,
+        tunnel,
+        ..
+    } = answer;
+    record.status = Some(head.status.as_u16());
+    Response {
+        head,
+        body,
+        between_bytes,
+        ledger: record,
+        tunnel,
+    }
+}
+
+fn filtered(filter: &Filter, exchange: &mut Exchange, mut answer: Answer) -> Answer {
+    let Some(plugin) = &filter.response else {
+        return answer;
+    };
+    let view = Answered {
+        exchange,
+        head: &answer.head,
+        server: answer.server.as_deref(),
+    };
+    match plugin.response(&view) {
+        Ok(ResponseOutcome { edits, notes }) => {
+            for edit in edits {
+                apply(&mut answer.head.fields, edit);
+            }
+            exchange.note(notes);
+            answer
+        }
+        Err(Failure::Failed | Failure::Unavailable) => match filter.on_failure {
+            OnFailure::Fallback => answer,
+            OnFailure::Reject => page(exchange, Fault::FilterFailed),
+        },
+    }
+}
+
+/// A plugin's own answer. Framing is ours.
+pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
+    let Reply {
+        status,
+        headers,
+        body,
+    } = reply;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut head = ResponseHead::new(status);
+    for (name, value) in headers {
+        head.fields.append(name, value);
+    }
+    head.fields.remove(&CONTENT_LENGTH);
+    exchange.record.local = true;
+    own(head, Body::full(body))
+}
+
+/// The page for a fault.
+pub fn page(exchange: &mut Exchange, fault: Fault) -> Answer {
+    exchange.record.fault = Some(fault);
+    let accepts = exchange.head.fields.all(&ACCEPT).flat_map(message::tokens);
+    let html = accepts
+        .into_iter()
+        .any(|range| range.to_ascii_lowercase().starts_with(b"text/html"));
+    page_for(fault, html, &exchange.record.request_id)
+}
+
+fn page_for(fault: Fault, html: bool, id: &HeaderValue) -> Answer {
+    let status = fault.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (title, sentence) = (status.to_string(), fault.sentence());
+    // An id is hex, or graphic characters from a trusted proxy.
+    let id = escaped(id.to_str().unwrap_or_default());
+    let (kind, text) = if html {
+        let text = format!(
+            "<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}</p>\n<p>Request id: {id}</p>\n"
+        );
+        ("text/html; charset=utf-8", text)
+    } else {
+        (
+            "text/plain; charset=utf-8",
+            format!("{title}\n{sentence}\nRequest id: {id}\n"),
+        )
+    };
+    let mut head = ResponseHead::new(status);
+    head.fields
+        .set(CONTENT_TYPE, HeaderValue::from_static(kind));
+    head.fields
+        .set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if fault == Fault::ConnectMethod {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        head.fields.set(ALLOW, allowed);
+    }
+    own(head, Body::full(Bytes::from(text)))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+fn own(head: ResponseHead, body: Body) -> Answer {
+    Answer {
+        head,
+        body,
+        server: None,
+        between_bytes: Duration::ZERO,
+        tunnel: None,
+    }
+}
+
+/// No body where HTTP has none: the answer to HEAD says how long it would be, 204 and 304 say nothing (RFC 9110, 8.6).
+fn bare_where_it_must_be(method: &Method, answer: &mut Answer) {
+    let none = matches!(
+        answer.head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if none {
+        answer.body = Body::empty();
+    } else if *method == Method::HEAD {
+        if let Some(length) = answer.body.length() {
+            answer.head.fields.set(CONTENT_LENGTH, length.into());
+        }
+        answer.body = Body::empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_names_status_and_id_in_the_clients_language() {
+        let id = HeaderValue::from_static("<7>");
+        let plain = page_for(Fault::NoServer, false, &id);
+        assert_eq!(plain.head.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(plain.head.fields.first(&CACHE_CONTROL).unwrap(), "no-store");
+        let text = plain.body.collect(1 << 10).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.starts_with("503 Service Unavailable\n"), "{text}");
+        let html = page_for(Fault::NoServer, true, &id)
+            .body
+            .collect(1 << 10)
+            .await
+            .unwrap();
+        let html = String::from_utf8(html.to_vec()).unwrap();
+        assert!(
+            html.contains("<h1>503 Service Unavailable</h1>") && html.contains("&lt;7&gt;"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn an_answer_without_a_body_has_none() {
+        let answer = |status, method: Method| {
+            let mut answer = own(ResponseHead::new(status), Body::full("12345"));
+            bare_where_it_must_be(&method, &mut answer);
+            let length = answer
+                .head
+                .fields
+                .first(&CONTENT_LENGTH)
+                .map(|v| v.to_str().unwrap().to_owned());
+            (answer.body.length(), length)
+        };
+        assert_eq!(answer(StatusCode::OK, Method::GET), (Some(5), None));
+        assert_eq!(
+            answer(StatusCode::OK, Method::HEAD),
+            (Some(0), Some("5".into()))
+        );
+        assert_eq!(answer(StatusCode::NO_CONTENT, Method::GET), (Some(0), None));
+        assert_eq!(
+            answer(StatusCode::NOT_MODIFIED, Method::HEAD),
+            (Some(0), None)
+        );
+    }
+}
