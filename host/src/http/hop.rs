@@ -93,7 +93,9 @@ mod tests {
     }
 
     fn names(fields: &Fields) -> Vec<&str> {
-        fields.names().map(HeaderName::as_str).collect()
+        let mut names: Vec<_> = fields.names().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -138,12 +140,12 @@ mod tests {
             ("authorization", "x"),
         ]);
         take(&mut head);
-        assert_eq!(names(&head), ["host", "authorization"]);
+        assert_eq!(names(&head), ["authorization", "host"]);
     }
 
     #[test]
     fn names_that_are_none_are_passed_over() {
-        let mut head = fields(&[("connection", "a b, \u{7f}, , x"), ("x", "1")]);
+        let mut head = fields(&[("connection", "a b, @, , x"), ("x", "1")]);
         take(&mut head);
         assert!(names(&head).is_empty());
     }

@@ -309,7 +309,8 @@ mod tests {
             std::future::pending::<()>(),
         );
         let mut waiting = pin!(waiting);
-        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        let first = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        assert!(first.is_pending());
         link.expire(Phase::FirstByte);
         assert_eq!(waiting.await, Err(Expired(Phase::FirstByte)));
     }
