@@ -63,14 +63,14 @@
 //! Three things to know:
 //!
 //! - **A plugin declares what it wants to see** ([`Plugin::interest`]) and is told nothing else. Reading what was not
-//!   declared gives `None`, and panics in the [test harness](test) with a word on what to declare.
+//!   declared gives `None`, and panics in the [test harness](mod@test) with a word on what to declare.
 //! - **There is an instance a worker**, that is, a copy of the plugin's memory for each core. Methods take `&self`; keep
 //!   what changes in a `Cell` or `RefCell`. What must be exact over all workers lives in the host: [`Ticket`], [`store`].
 //! - **A call has a limit of CPU time** (2 ms unless the config says otherwise) and of memory. A panic, or a call past its
 //!   limit, ends the instance: the message goes to the proxy's log, the role's failure answer is given, and a new instance
 //!   takes its place.
 //!
-//! Nothing here depends on a proxy: `cargo test` runs a plugin natively on the [test harness](test), and
+//! Nothing here depends on a proxy: `cargo test` runs a plugin natively on the [test harness](mod@test), and
 //! `cargo build --release --target wasm32-unknown-unknown` (or `wasm32-wasip2`, or `tidegate plugin build`) makes the `.wasm`.
 
 // The generated bindings name this crate from outside, by its name.

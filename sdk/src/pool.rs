@@ -3,6 +3,7 @@
 use std::cell::{Ref, RefCell};
 
 use crate::bindings::base::tidegate::plugin::types;
+use crate::draw::below;
 use crate::{PoolIndex, Slot, sys};
 
 pub use types::ServerState;
@@ -92,6 +93,18 @@ impl<'a> Pool<'a> {
         }
     }
 
+    /// Any of [`usable`](Pool::usable), with even odds: what is left when a first choice can't be had.
+    pub fn any(&self, random: u64) -> Option<&'a Server> {
+        let count = self.usable().count() as u64;
+        self.usable().nth(below(random, count) as usize)
+    }
+
+    /// Whether this server was tried before, and must not be answered.
+    #[inline]
+    pub fn was_tried(&self, server: &Server) -> bool {
+        self.tried.contains(&server.slot)
+    }
+
     /// The server of that slot.
     pub fn server(&self, slot: Slot) -> Option<&'a Server> {
         self.members
@@ -124,6 +137,11 @@ impl<'a> Eligible<'a> {
         Some(&self.servers[*self.indices.get(number)? as usize])
     }
 
+    /// Their places in [`Pool::servers`].
+    pub fn numbers(&self) -> impl ExactSizeIterator<Item = usize> + Clone + use<'a> {
+        self.indices.iter().map(|index| *index as usize)
+    }
+
     /// All of them, in the config's order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a Server> + Clone + use<'a> {
         let servers = self.servers;
@@ -151,6 +169,15 @@ impl Server {
     #[inline]
     pub fn live_weight(&self) -> u32 {
         sys::weight(self.slot.0)
+    }
+
+    /// Whether a newcomer may be sent there, for balancers that don't reckon with [`live_weight`](Server::live_weight):
+    /// yes at full weight; during slow start, or when a health verdict lowered the weight, with the odds of the live to the
+    /// full one.
+    #[inline]
+    pub fn admits(&self, random: u64) -> bool {
+        let (live, full) = (self.live_weight(), self.weight * 256);
+        live >= full || below(random, full.into()) < live.into()
     }
 
     /// The value of a label.

@@ -45,3 +45,63 @@ impl First {
 }
 
 export!(First: Balancer);
+
+#[cfg(test)]
+mod tests {
+    use tidegate_sdk::test::{Harness, Value, json, server};
+
+    use super::First;
+
+    fn balancer(settings: Value) -> Harness<First> {
+        let plugin = Harness::new(settings).unwrap();
+        plugin.set_pool("app", [server("a"), server("b"), server("spare").backup()]);
+        plugin
+    }
+
+    #[test]
+    fn without_a_limit_the_first_usable_takes_all() {
+        let plugin = balancer(json!({}));
+        plugin.live("app", "a").inflight(10_000);
+        assert_eq!(plugin.pick("app").unwrap(), "a");
+        plugin.set_pool("app", [server("a").drain(), server("b")]);
+        assert_eq!(plugin.pick("app").unwrap(), "b");
+    }
+
+    #[test]
+    fn a_full_server_sends_on_to_the_next() {
+        let plugin = balancer(json!({ "max-in-flight": 2 }));
+        plugin.live("app", "a").inflight(1);
+        assert_eq!(plugin.pick("app").unwrap(), "a");
+        plugin.live("app", "a").inflight(2);
+        assert_eq!(plugin.pick("app").unwrap(), "b");
+    }
+
+    #[test]
+    fn when_all_are_full_the_least_loaded_takes_more() {
+        let plugin = balancer(json!({ "max-in-flight": 2 }));
+        plugin.live("app", "a").inflight(4);
+        plugin.live("app", "b").inflight(3);
+        assert_eq!(
+            plugin.pick("app").unwrap(),
+            "b",
+            "and not the backup: b is usable"
+        );
+    }
+
+    #[test]
+    fn a_retry_takes_the_next_in_line_and_then_the_backup() {
+        let plugin = balancer(json!({}));
+        assert_eq!(plugin.pick_again("app", &["a"]).unwrap(), "b");
+        assert_eq!(plugin.pick_again("app", &["a", "b"]).unwrap(), "spare");
+        assert_eq!(plugin.pick_again("app", &["a", "b", "spare"]), None);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_refused() {
+        let refusal = Harness::<First>::new(json!({ "max-inflight": 2 })).unwrap_err();
+        assert_eq!(
+            refusal,
+            "key `max-inflight`: unknown field `max-inflight`, expected `max-in-flight`"
+        );
+    }
+}

@@ -27,9 +27,12 @@ pub struct Harness<P: Plugin> {
     pools: RefCell<Vec<FakePool>>,
 }
 
+#[derive(Clone)]
 struct FakePool {
     name: String,
     servers: Vec<FakeServer>,
+    /// Their slots, in the same order.
+    slots: Vec<Slot>,
     /// The plugin has not been told yet: which of its roles is to be told shows when it is asked.
     untold: bool,
 }
@@ -51,9 +54,8 @@ impl<P: Plugin> Harness<P> {
         let worker = worker.expect("the same settings were good before");
         let pools = self.pools.borrow();
         let again = |pool: &FakePool| FakePool {
-            name: pool.name.clone(),
-            servers: pool.servers.clone(),
             untold: true,
+            ..pool.clone()
         };
         worker.pools.replace(pools.iter().map(again).collect());
         worker
@@ -77,14 +79,15 @@ impl<P: Plugin> Harness<P> {
     /// Gives a pool these servers, in place of those it had. The pool is `app`, or one that [`Setup::pools`] named.
     pub fn set_pool(&self, pool: &str, servers: impl IntoIterator<Item = FakeServer>) {
         let servers: Vec<FakeServer> = servers.into_iter().collect();
-        for server in &servers {
-            let slot = self.host.slot(pool, &server.name);
-            let weight = server.told(&self.host, pool).weight * 256;
-            self.host.change(slot, |counters| counters.weight = weight);
+        let names = servers.iter().map(|server| server.name.as_str());
+        let slots: Vec<Slot> = self.slots(pool, names);
+        for (server, slot) in servers.iter().zip(&slots) {
+            self.host
+                .change(slot.0, |live| live.weight = server.weight * 256);
         }
         let index = self.pool_index(pool).0 as usize;
         let pool = &mut self.pools.borrow_mut()[index];
-        (pool.servers, pool.untold) = (servers, true);
+        (pool.servers, pool.slots, pool.untold) = (servers, slots, true);
     }
 
     /// The live counters of a server, to be set.
@@ -135,27 +138,19 @@ impl<P: Plugin> Harness<P> {
         }
     }
 
-    fn slots(&self, pool: &str, servers: &[&str]) -> Vec<Slot> {
-        servers
-            .iter()
-            .map(|name| Slot(self.host.slot(pool, name)))
-            .collect()
+    fn slots<'a>(&self, pool: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<Slot> {
+        let slot = |name| Slot(self.host.slot(pool, name));
+        names.into_iter().map(slot).collect()
     }
 
     /// The name of the picked server. A slot that is none of the pool's is the plugin's mistake, and the test fails.
-    fn named(&self, pool: &str, slot: Option<Slot>) -> Option<String> {
+    fn named(&self, pool: PoolIndex, slot: Option<Slot>) -> Option<String> {
         let slot = slot?;
-        let pools = self.pools.borrow();
-        let servers = &pools.iter().find(|known| known.name == pool)?.servers;
-        let found = servers
-            .iter()
-            .find(|server| self.host.slot(pool, &server.name) == slot.0);
-        Some(
-            found
-                .unwrap_or_else(|| panic!("{slot:?} is no server of pool `{pool}`"))
-                .name
-                .clone(),
-        )
+        let pool = &self.pools.borrow()[pool.0 as usize];
+        let number = pool.slots.iter().position(|known| *known == slot);
+        let number =
+            number.unwrap_or_else(|| panic!("{slot:?} is no server of pool `{}`", pool.name));
+        Some(pool.servers[number].name.clone())
     }
 }
 
@@ -227,7 +222,7 @@ impl<P: Balancer> Harness<P> {
     /// Asks the balancer with any key.
     pub fn pick_by_key(&self, pool: &str, key: u64, tried: &[&str]) -> Option<String> {
         self.tell(Instance::update_balancer);
-        let tried = self.slots(pool, tried);
+        let tried = self.slots(pool, tried.iter().copied());
         let pick = Pick {
             key,
             random: self.host.random(),
@@ -235,7 +230,7 @@ impl<P: Balancer> Harness<P> {
         };
         let index = self.pool_index(pool);
         let slot = self.run(|instance| instance.pick(index, pick));
-        self.named(pool, slot)
+        self.named(index, slot)
     }
 }
 
@@ -253,11 +248,11 @@ impl<P: RequestBalancer> Harness<P> {
         tried: &[&str],
     ) -> Option<String> {
         self.tell(Instance::update_request_balancer);
-        let tried = self.slots(pool, tried);
+        let tried = self.slots(pool, tried.iter().copied());
         let values = request.values(&self.interest().request);
         let (index, random) = (self.pool_index(pool), self.host.random());
         let slot = self.run(|instance| instance.pick_for(index, &values, random, &tried));
-        self.named(pool, slot)
+        self.named(index, slot)
     }
 }
 
@@ -363,6 +358,7 @@ impl<P: Plugin> Setup<P> {
         let empty = |name: &String| FakePool {
             name: name.clone(),
             servers: Vec::new(),
+            slots: Vec::new(),
             untold: true,
         };
         let pools = RefCell::new(self.pools.iter().map(empty).collect());

@@ -14,7 +14,10 @@ pub struct FakeHost {
     pub(crate) counters: RefCell<Vec<(Series, u64)>>,
     pub(crate) tickets: RefCell<Vec<(String, u64)>>,
     pub(crate) store: RefCell<HashMap<Vec<u8>, Entry>>,
-    servers: RefCell<Vec<(String, Counters)>>,
+    /// Slots by pool and name.
+    slots: RefCell<HashMap<(String, String), u32>>,
+    /// By slot.
+    live: RefCell<Vec<Counters>>,
 }
 
 /// A metric's name and labels.
@@ -48,7 +51,8 @@ impl Default for FakeHost {
             counters: RefCell::default(),
             tickets: RefCell::default(),
             store: RefCell::default(),
-            servers: RefCell::default(),
+            slots: RefCell::default(),
+            live: RefCell::default(),
         }
     }
 }
@@ -98,25 +102,23 @@ impl FakeHost {
 
     /// The slot of a server, by pool and name: the same at each call.
     pub(crate) fn slot(&self, pool: &str, name: &str) -> u32 {
-        let key = format!("{pool}/{name}");
-        let mut servers = self.servers.borrow_mut();
-        let known = servers.iter().position(|(known, _)| *known == key);
-        known.unwrap_or_else(|| {
-            servers.push((key, Counters::default()));
-            servers.len() - 1
-        }) as u32
+        let key = (pool.to_owned(), name.to_owned());
+        *self.slots.borrow_mut().entry(key).or_insert_with(|| {
+            let mut live = self.live.borrow_mut();
+            live.push(Counters::default());
+            live.len() as u32 - 1
+        })
     }
 
     pub(crate) fn counters_of(&self, slot: u32) -> Counters {
-        let servers = self.servers.borrow();
-        servers
+        let live = self.live.borrow();
+        *live
             .get(slot as usize)
             .expect("the slot of a server of this harness")
-            .1
     }
 
     pub(crate) fn change(&self, slot: u32, change: impl FnOnce(&mut Counters)) {
-        change(&mut self.servers.borrow_mut()[slot as usize].1);
+        change(&mut self.live.borrow_mut()[slot as usize]);
     }
 
     /// The entry of that key unless it has expired.

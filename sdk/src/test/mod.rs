@@ -35,6 +35,6 @@ pub(crate) mod sys;
 pub use harness::{Harness, Setup};
 pub use host::{FakeHost, Live};
 pub use message::{FakeProbe, FakeRequest, FakeResponse};
-pub use serde_json::json;
+pub use serde_json::{Value, json};
 pub use server::{FakeServer, server};
 pub use sys::Level;

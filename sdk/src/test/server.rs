@@ -10,7 +10,7 @@ use super::host::FakeHost;
 pub struct FakeServer {
     pub(crate) name: String,
     address: String,
-    weight: u32,
+    pub(crate) weight: u32,
     state: ServerState,
     backup: bool,
     labels: Vec<(String, String)>,
@@ -30,6 +30,11 @@ pub fn server(name: impl Into<String>) -> FakeServer {
 }
 
 impl FakeServer {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// 0 to 256.
     pub fn weight(mut self, weight: u32) -> FakeServer {
         self.weight = weight;
@@ -66,7 +71,7 @@ impl FakeServer {
         self
     }
 
-    /// As the plugin is told of it. A server whose weight changed gets the live weight that goes with it.
+    /// As the plugin is told of it.
     pub(crate) fn told(&self, host: &FakeHost, pool: &str) -> types::Server {
         types::Server {
             slot: host.slot(pool, &self.name),
