@@ -181,6 +181,12 @@ impl FromText for Network {
         let no_network = || Fault::new("is no network", format!("write {}", Network::form()));
         let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
         let address: IpAddr = address.parse().map_err(|_| no_network())?;
+        if let IpAddr::V6(v6) = address
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            let remedy = format!("write it as IPv4, such as \"{v4}\"; clients are known by that");
+            return Err(Fault::new("is IPv4 in the form of IPv6", remedy));
+        }
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match text.contains('/') {
             true => prefix.parse().map_err(|_| no_network())?,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
-use crate::config::checked::{OnFailure, PluginUse};
+use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, Route};
 use crate::config::{Config, Problem, Problems};
 use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
@@ -115,19 +115,33 @@ fn instances(
 
 fn refusal(config: &Config, index: usize, name: &str, error: &PrepareError) -> Problem {
     let plugin = &config.plugins[index];
-    let settings_at_fault = matches!(error, PrepareError::Settings(_));
-    let (span, remedy) = if settings_at_fault {
-        (
-            &plugin.config_span,
-            "the plugin's README, or its author, tells what its settings are",
-        )
-    } else {
-        (
+    let (span, remedy) = match error {
+        PrepareError::Settings(words) => match refused_route(config, plugin, words) {
+            Some(route) => (&route.span, "correct the route"),
+            None => (
+                &plugin.config_span,
+                "the plugin's README, or its author, tells what its settings are",
+            ),
+        },
+        _ => (
             &plugin.span,
             "`tidegate plugin test` runs a plugin by itself",
-        )
+        ),
     };
     Problem::at(span.clone(), format!("plugin \"{name}\": {error}"), remedy)
+}
+
+/// The shipped router gets the file's routes for settings, and says which one it refuses: ``route `NAME`: …``.
+fn refused_route<'a>(config: &'a Config, plugin: &Plugin, words: &str) -> Option<&'a Route> {
+    if plugin.source != PluginSource::Shipped("router".to_owned()) {
+        return None;
+    }
+    let rest = words.strip_prefix("route `")?;
+    let mut routes = config.routes.iter();
+    routes.find(|route| {
+        let rest = rest.strip_prefix(route.name.as_str());
+        rest.is_some_and(|rest| rest.starts_with("`:"))
+    })
 }
 
 fn assemble(

@@ -162,7 +162,11 @@ impl Draft {
             memory: plugin.memory,
             fetch_grants: plugin.fetch_grants.clone(),
         };
-        let updates = self.memberships(PluginIndex(index as u32));
+        // A balancer that is none is reported as that, not also as one that fails.
+        let updates = match artifact.roles().any_balancer() {
+            true => self.memberships(PluginIndex(index as u32)),
+            false => Vec::new(),
+        };
         let fingerprint = fingerprint(&artifact, &settings, &updates, kept.workers);
         let running = kept
             .running
