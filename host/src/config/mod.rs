@@ -16,6 +16,7 @@ mod schema;
 mod shown;
 pub mod source;
 mod table;
+mod text;
 mod unit;
 mod value;
 mod word;

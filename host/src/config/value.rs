@@ -5,8 +5,9 @@ use serde_json::Map as JsonMap;
 use toml::de::DeValue;
 
 use super::problem::Located;
-use super::read::{Reader, Text, Value, Written, reference};
+use super::read::{Reader, Value, Written};
 use super::schema;
+use super::text::{Text, reference};
 
 /// One value, or a list of them.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,8 @@ use super::address::{Address, Bind, Host};
 use super::checked::{AccessFormat, AccessTarget, Network, OnFailure, ValueMatch};
 use super::choice::LogLevel;
 use super::problem::Located;
-use super::read::Text;
 use super::table::table;
+use super::text::Text;
 use super::unit::{
     DAY, GIB, HOUR, KIB, MICROSECOND, MILLISECOND, MINUTE, Number, SECOND, Size, Span,
 };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::config::nearest;
 use crate::config::problem::{Located, Problem, Problems};
-use crate::config::read::Text;
+use crate::config::text::Text;
 use crate::config::value::Name;
 
 /// The names of one kind, with the index of the section that has it.

@@ -7,7 +7,7 @@ use super::{Check, ROUTER};
 use crate::base::ids::PoolIndex;
 use crate::config::checked::{Plugin, PluginSource};
 use crate::config::problem::{Located, Problem, Span};
-use crate::config::read::Text;
+use crate::config::text::Text;
 use crate::config::written::{self, File};
 
 impl Check<'_> {

@@ -12,7 +12,7 @@ use super::{Check, ROUTER};
 use crate::base::ids::PluginIndex;
 use crate::config::checked::{Plugin, PluginSource, PluginUse};
 use crate::config::problem::{Located, Span};
-use crate::config::read::Text;
+use crate::config::text::Text;
 use crate::config::value::PluginName;
 
 /// All plugins of the configuration, as they come up.
