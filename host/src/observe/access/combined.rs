@@ -1,0 +1,58 @@
+//! `format = "combined"`: the format of that name that Apache and nginx have, escaped as nginx does.
+//!
+//!     $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
+//!
+//! The user is always `-`: who a request is from is a plugin's business here, and its notes are in the JSON format.
+
+use crate::base::event::RequestEnded;
+
+use super::date::Dates;
+use super::format::Entry;
+use super::text;
+
+pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
+    let request = entry.request;
+    field(out, request.client_address.as_bytes());
+    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(dates.text(entry.ended));
+    out.extend_from_slice(b"] \"");
+    request_line(out, request);
+    out.extend_from_slice(b"\" ");
+    text::three(out, status(request));
+    out.push(b' ');
+    text::number(out, request.body_bytes_out);
+    header(out, request.referer);
+    header(out, request.user_agent);
+}
+
+fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
+    if request.method.is_empty() {
+        out.push(b'-');
+        return;
+    }
+    field(out, request.method.as_bytes());
+    out.push(b' ');
+    field(out, request.target);
+    out.push(b' ');
+    field(out, request.version.as_bytes());
+}
+
+/// Without an answer nginx says 499 when the client has left, else 000.
+fn status(request: &RequestEnded<'_>) -> u32 {
+    let client_left = matches!(request.termination[0], b'C' | b'c');
+    let none = if client_left { 499 } else { 0 };
+    request.status.map_or(none, u32::from)
+}
+
+fn header(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    out.extend_from_slice(b" \"");
+    match value {
+        Some(value) if !value.is_empty() => field(out, value),
+        _ => out.push(b'-'),
+    }
+    out.push(b'"');
+}
+
+fn field(out: &mut Vec<u8>, value: &[u8]) {
+    text::hex(out, value, &text::NGINX, b"\\x");
+}

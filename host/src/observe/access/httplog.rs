@@ -1,0 +1,114 @@
+//! `format = "httplog"`: the line of HAProxy's `option httplog` (its manual, "HTTP log format"), without the syslog header.
+//!
+//!     client_ip:port [date] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes_read - - tsc
+//!         actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue "request line"
+//!
+//! What does not exist here is said as HAProxy says that there is none: captured cookies `-`, the cookie half of the
+//! termination state `--`, queues and beconn 0. Connections are those of the worker, as HAProxy's would be those of its process.
+
+use std::time::Duration;
+
+use crate::base::event::RequestEnded;
+
+use super::date::Dates;
+use super::format::Entry;
+use super::text;
+
+pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
+    let request = entry.request;
+    client(out, request);
+    let began = entry.began();
+    out.extend_from_slice(b" [");
+    out.extend_from_slice(dates.text(began));
+    out.push(b'.');
+    text::three(out, began.subsec_millis());
+    out.extend_from_slice(b"] ");
+    way(out, request);
+    times(out, request);
+    match request.status {
+        Some(status) => text::number(out, status.into()),
+        None => out.extend_from_slice(b"-1"),
+    }
+    out.push(b' ');
+    text::number(out, request.bytes_out);
+    out.extend_from_slice(b" - - ");
+    field(out, &request.termination);
+    out.extend_from_slice(b"-- ");
+    load(out, entry);
+    request_line(out, request);
+}
+
+/// A client whose port no trusted proxy told has port 0, as after HAProxy's `set-src`.
+fn client(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
+    field(out, request.client_address.as_bytes());
+    out.push(b':');
+    match request.client_port {
+        "" => out.push(b'0'),
+        port => field(out, port.as_bytes()),
+    }
+}
+
+/// Frontend, backend and server. A request that no backend took is its frontend's own.
+fn way(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
+    field(out, request.listener.as_bytes());
+    out.push(b' ');
+    field(out, request.pool.unwrap_or(request.listener).as_bytes());
+    out.push(b'/');
+    match request.server {
+        Some(server) => field(out, server.as_bytes()),
+        None => out.extend_from_slice(b"<NOSRV>"),
+    }
+    out.push(b' ');
+}
+
+/// Milliseconds; -1: not reached. `TR` is -1 when the head never came whole.
+fn times(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
+    let times = request.times;
+    let head = (!request.method.is_empty()).then_some(times.head);
+    let total = Some(times.total);
+    let fields = [head, times.queue, times.connect, times.first_byte, total];
+    for (at, time) in fields.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'/');
+        }
+        match time {
+            Some(time) => text::number(out, millis(time)),
+            None => out.extend_from_slice(b"-1"),
+        }
+    }
+    out.push(b' ');
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+fn load(out: &mut Vec<u8>, entry: &Entry<'_>) {
+    let request = entry.request;
+    text::number(out, request.connections.into());
+    out.push(b'/');
+    text::number(out, entry.listener_connections);
+    out.extend_from_slice(b"/0/");
+    text::number(out, request.server_in_flight.into());
+    out.push(b'/');
+    text::number(out, request.attempts.saturating_sub(1).into());
+    out.extend_from_slice(b" 0/0 ");
+}
+
+fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
+    if request.method.is_empty() {
+        out.extend_from_slice(b"\"<BADREQ>\"");
+        return;
+    }
+    out.push(b'"');
+    field(out, request.method.as_bytes());
+    out.push(b' ');
+    field(out, request.target);
+    out.push(b' ');
+    field(out, request.version.as_bytes());
+    out.push(b'"');
+}
+
+fn field(out: &mut Vec<u8>, value: &[u8]) {
+    text::hex(out, value, &text::HAPROXY, b"#");
+}

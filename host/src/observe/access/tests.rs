@@ -1,0 +1,508 @@
+//! Lines against what HAProxy 2.6 and nginx 1.22 wrote for the same requests, and the way of a line from a worker to its target.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use jiff::tz::{TimeZone, offset};
+use serde_json::Value;
+
+use super::date::Dates;
+use super::format::{Entry, Formatter};
+use super::*;
+use crate::base::event::{RequestEnded, Times};
+use crate::observe::tests::request;
+
+/// 2026-11-22T17:31:47.648100Z: the requests of `request()` began 35.1 ms earlier.
+const ENDED: Duration = Duration::from_micros(1_795_368_707_648_100);
+
+fn line_in(zone: TimeZone, format: AccessFormat, request: &RequestEnded<'_>) -> String {
+    let mut out = Vec::new();
+    let entry = Entry {
+        request,
+        ended: ENDED,
+        listener_connections: 2,
+    };
+    Formatter::with(format, Dates::in_zone(format, zone)).line(&mut out, &entry);
+    String::from_utf8(out).expect("a line is UTF-8")
+}
+
+fn line(format: AccessFormat, request: &RequestEnded<'_>) -> String {
+    line_in(TimeZone::UTC, format, request)
+}
+
+/// What never became a request.
+fn unread() -> RequestEnded<'static> {
+    RequestEnded {
+        started: false,
+        route: None,
+        pool: None,
+        server: None,
+        method: "",
+        target: b"",
+        host: None,
+        version: "",
+        user_agent: None,
+        status: Some(400),
+        bytes_out: 187,
+        body_bytes_out: 90,
+        attempts: 0,
+        times: Times {
+            total: Duration::from_millis(100),
+            ..Times::default()
+        },
+        termination: *b"PR",
+        fault: Some("bad-request"),
+        ..request()
+    }
+}
+
+#[test]
+fn json_tells_all() {
+    let reasons: [(Rc<str>, String); 3] = [
+        ("router".into(), "path /api".into()),
+        ("two-choices".into(), "1 < 3".into()),
+        ("router".into(), "again".into()),
+    ];
+    let notes = [("tenant".to_owned(), "acme".to_owned())];
+    let request = RequestEnded {
+        reasons: &reasons,
+        notes: &notes,
+        ..request()
+    };
+    let expected = concat!(
+        r#"{"time":"2026-11-22T17:31:47.613Z","client":"192.0.2.7","client_port":51034,"peer":"192.0.2.7:51034","#,
+        r#""listener":"web","route":"api","pool":"app","server":"web1","method":"GET","target":"/api/users?page=2","#,
+        r#""host":"example.com","version":"HTTP/1.1","status":200,"bytes_in":0,"bytes_out":1234,"body_bytes_out":1024,"#,
+        r#""head_us":40,"queue_us":1300,"connect_us":2450,"first_byte_us":30999,"total_us":35100,"attempts":1,"#,
+        r#""generation":7,"reasons":{"router":"path /api; again","two-choices":"1 < 3"},"notes":{"tenant":"acme"},"#,
+        r#""termination":"--","fault":null,"request_id":"0190f0c4-31d2-7e2b","user_agent":"curl/8.5.0","referer":null}"#,
+        "\n"
+    );
+    assert_eq!(line(AccessFormat::Json, &request), expected);
+}
+
+#[test]
+fn json_has_the_same_keys_when_there_is_nothing_to_tell() {
+    let keys = |request: &RequestEnded<'_>| -> Vec<String> {
+        let line = line(AccessFormat::Json, request);
+        let Value::Object(object) = serde_json::from_str(&line).expect("JSON") else {
+            panic!("no object: {line}");
+        };
+        object.keys().cloned().collect()
+    };
+    assert_eq!(keys(&unread()), keys(&request()));
+    let unread: Value = serde_json::from_str(&line(AccessFormat::Json, &unread())).unwrap();
+    for key in [
+        "route",
+        "pool",
+        "server",
+        "method",
+        "target",
+        "host",
+        "queue_us",
+        "first_byte_us",
+    ] {
+        assert_eq!(unread[key], Value::Null, "{key}");
+    }
+}
+
+#[test]
+fn json_is_valid_whatever_bytes_come() {
+    let every: Vec<u8> = (0..=255).collect();
+    let long = vec![b'"'; 100_000];
+    let words = "é\u{7f}\n".repeat(1_000);
+    let reasons: Vec<(Rc<str>, String)> = (0..100)
+        .map(|n| (format!("{n}{words}").into(), words.clone()))
+        .collect();
+    let request = RequestEnded {
+        target: &every,
+        user_agent: Some(&long),
+        referer: Some(b"caf\xc3\xa9 \xe9\"\\\x1b"),
+        client_port: "",
+        reasons: &reasons,
+        ..request()
+    };
+    let line = line(AccessFormat::Json, &request);
+    assert_eq!(line.matches('\n').count(), 1, "one line");
+    assert!(
+        !line.trim_end().contains(|c: char| c.is_ascii_control()),
+        "no control byte passes"
+    );
+    assert!(
+        line.len() < ring::ROOM,
+        "it fits into an empty ring: {}",
+        line.len()
+    );
+    let object: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(object["referer"], "caf\u{e9} \u{fffd}\"\\\u{1b}");
+    assert_eq!(object["client_port"], Value::Null);
+    let ascii: String = every[..128].iter().map(|byte| char::from(*byte)).collect();
+    let target = object["target"].as_str().unwrap();
+    assert!(target.starts_with(&ascii), "{target:?}");
+    assert_eq!(
+        object["user_agent"].as_str().unwrap().len(),
+        text::MOST_FIELD
+    );
+}
+
+#[test]
+fn the_longest_line_fits_into_an_empty_ring() {
+    let worst = vec![1; 1 << 20];
+    let words = "\u{1}".repeat(1 << 20);
+    let reasons: Vec<(Rc<str>, String)> = (0..100)
+        .map(|n| (format!("{n}{words}").into(), words.clone()))
+        .collect();
+    let notes: Vec<(String, String)> = (0..100)
+        .map(|n| (format!("{n}{words}"), words.clone()))
+        .collect();
+    let request = RequestEnded {
+        target: &worst,
+        host: Some(&worst),
+        method: &words,
+        version: &words,
+        client_address: &words,
+        request_id: &words,
+        user_agent: Some(&worst),
+        referer: Some(&worst),
+        reasons: &reasons,
+        notes: &notes,
+        ..request()
+    };
+    for format in [
+        AccessFormat::Json,
+        AccessFormat::Combined,
+        AccessFormat::Httplog,
+    ] {
+        let length = line(format, &request).len();
+        assert!(length < ring::ROOM, "{format:?}: {length}");
+    }
+}
+
+#[test]
+fn combined_is_as_nginx_has_it() {
+    let request = RequestEnded {
+        client_address: "127.0.0.1",
+        target: b"/a%20b?x=\"q\"\\z#f",
+        body_bytes_out: 3,
+        referer: Some("ré".as_bytes()),
+        user_agent: Some(b"a\"b\\c\x01\xe9"),
+        ..request()
+    };
+    let seen = r#"127.0.0.1 - - [22/Nov/2026:17:31:47 +0000] "GET /a%20b?x=\x22q\x22\x5Cz#f HTTP/1.1" 200 3 "r\xC3\xA9" "a\x22b\x5Cc\x01\xE9""#;
+    assert_eq!(line(AccessFormat::Combined, &request), format!("{seen}\n"));
+}
+
+#[test]
+fn combined_without_a_request_or_an_answer() {
+    let unread = unread();
+    assert_eq!(
+        line(AccessFormat::Combined, &unread),
+        "192.0.2.7 - - [22/Nov/2026:17:31:47 +0000] \"-\" 400 90 \"-\" \"-\"\n"
+    );
+    let left = |termination: &[u8; 2]| {
+        let request = RequestEnded {
+            status: None,
+            body_bytes_out: 0,
+            termination: *termination,
+            ..request()
+        };
+        line(AccessFormat::Combined, &request)
+    };
+    let tail = "0 \"-\" \"curl/8.5.0\"\n";
+    assert!(
+        left(b"CH").ends_with(&format!("\" 499 {tail}")),
+        "{}",
+        left(b"CH")
+    );
+    assert!(
+        left(b"KH").ends_with(&format!("\" 000 {tail}")),
+        "{}",
+        left(b"KH")
+    );
+}
+
+#[test]
+fn httplog_is_as_haproxy_has_it() {
+    assert_eq!(
+        line(AccessFormat::Httplog, &request()),
+        "192.0.2.7:51034 [22/Nov/2026:17:31:47.613] web app/web1 0/1/2/30/35 200 1234 - - ---- 3/2/0/1/0 0/0 \"GET \
+         /api/users?page=2 HTTP/1.1\"\n"
+    );
+    // HAProxy: … web web/<NOSRV> -1/-1/-1/-1/100 400 0 - - CR-- 2/2/0/0/0 0/0 "<BADREQ>"
+    let unread = RequestEnded {
+        bytes_out: 0,
+        connections: 2,
+        server_in_flight: 0,
+        termination: *b"CR",
+        ..unread()
+    };
+    assert_eq!(
+        line(AccessFormat::Httplog, &unread),
+        "192.0.2.7:51034 [22/Nov/2026:17:31:47.548] web web/<NOSRV> -1/-1/-1/-1/100 400 0 - - CR-- 2/2/0/0/0 0/0 \
+         \"<BADREQ>\"\n"
+    );
+}
+
+#[test]
+fn httplog_of_a_server_that_takes_no_connection() {
+    // HAProxy: … web2 dead/d1 0/0/-1/-1/3004 503 217 - - SC-- 1/1/0/0/3 0/0 "GET /dead HTTP/1.1"
+    let request = RequestEnded {
+        listener: "web2",
+        pool: Some("dead"),
+        server: Some("d1"),
+        target: b"/de\"a\xe9#d",
+        status: Some(503),
+        bytes_out: 217,
+        attempts: 4,
+        connections: 1,
+        server_in_flight: 0,
+        client_port: "",
+        termination: *b"SC",
+        times: Times {
+            queue: Some(Duration::ZERO),
+            total: Duration::from_millis(3_004),
+            ..Times::default()
+        },
+        ..request()
+    };
+    assert_eq!(
+        line(AccessFormat::Httplog, &request),
+        "192.0.2.7:0 [22/Nov/2026:17:31:44.644] web2 dead/d1 0/0/-1/-1/3004 503 217 - - SC-- 1/2/0/0/3 0/0 \"GET \
+         /de#22a#E9#23d HTTP/1.1\"\n"
+    );
+    let no_answer = RequestEnded {
+        status: None,
+        server: None,
+        ..request
+    };
+    let line = line(AccessFormat::Httplog, &no_answer);
+    assert!(
+        line.contains(" dead/<NOSRV> 0/0/-1/-1/3004 -1 217 "),
+        "{line}"
+    );
+}
+
+#[test]
+fn dates_are_in_local_time_where_the_peers_have_them_so() {
+    let zone = || TimeZone::fixed(offset(-9));
+    assert!(
+        line_in(zone(), AccessFormat::Combined, &request())
+            .contains("[22/Nov/2026:08:31:47 -0900]")
+    );
+    assert!(
+        line_in(zone(), AccessFormat::Httplog, &request()).contains("[22/Nov/2026:08:31:47.613]")
+    );
+    let mut dates = Dates::in_zone(AccessFormat::Json, TimeZone::UTC);
+    let seconds = [1_795_368_707, 1_795_368_707, 1_795_368_708, u64::MAX, 0];
+    let texts = seconds.map(|second| {
+        String::from_utf8_lossy(dates.text(Duration::from_secs(second))).into_owned()
+    });
+    let [first, same, next, _, epoch] = texts;
+    assert_eq!(first, "2026-11-22T17:31:47");
+    assert_eq!(same, first);
+    assert_eq!(next, "2026-11-22T17:31:48");
+    assert_eq!(epoch, "1970-01-01T00:00:00");
+}
+
+#[test]
+fn numbers() {
+    for number in [0, 9, 10, 1_234_567_890, u64::MAX] {
+        let mut out = Vec::new();
+        text::number(&mut out, number);
+        assert_eq!(out, number.to_string().into_bytes());
+    }
+}
+
+/// An access log into a pipe, and the pipe's other end.
+fn piped(format: AccessFormat) -> (Arc<Access>, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let sink = Sink::to(File::from(OwnedFd::from(writer)));
+    (Arc::new(Access::to(sink, format).unwrap()), reader)
+}
+
+/// Long enough for any machine; only a test that fails waits as long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_lone_line_is_written_at_once_however_the_writer_was_asleep() {
+    let (access, reader) = piped(AccessFormat::Combined);
+    let (said, heard) = mpsc::channel();
+    let listener = thread::spawn(move || {
+        for line in BufReader::new(reader).lines() {
+            said.send(line.unwrap()).unwrap();
+        }
+    });
+    let worker = access.worker();
+    for pause in (0..300).map(|n| Duration::from_micros(n * 40)) {
+        thread::sleep(pause);
+        worker.write(&request(), 1);
+        heard.recv_timeout(PATIENCE).expect("the writer was woken");
+    }
+    drop((worker, access));
+    listener.join().unwrap();
+}
+
+#[test]
+fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
+    let (access, mut reader) = piped(AccessFormat::Json);
+    let worker = Worker::new(access.clone(), 4 << 10);
+    let counts = &access.hall.counts;
+    let mut asked = 0;
+    let mut write = |lines| {
+        for _ in 0..lines {
+            worker.write(&request(), 1);
+            asked += 1;
+        }
+        assert!(asked < 1_000_000, "nothing is ever dropped");
+    };
+    // Nobody reads, so the pipe fills; then a flush gives up.
+    while access.hall.flush(Duration::from_millis(50)) {
+        write(100);
+    }
+    // Then the ring fills.
+    while counts.full() < 1_000 {
+        write(100);
+    }
+    let hall = access.hall.clone();
+    drop((worker, access));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line).expect("a whole line");
+    }
+    let written = hall.counts.written.load(Relaxed);
+    assert_eq!(text.lines().count() as u64, written);
+    assert_eq!(written + hall.counts.full(), asked);
+}
+
+#[test]
+fn lines_of_many_workers_stay_whole() {
+    const EACH: usize = 5_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let target = AccessTarget::File(path.clone());
+    let access = Arc::new(Access::start(&target, AccessFormat::Json).unwrap().unwrap());
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let access = &access;
+            scope.spawn(move || {
+                let end = access.worker();
+                for n in 0..EACH {
+                    let id = format!("{worker}-{n}");
+                    end.write(
+                        &RequestEnded {
+                            request_id: &id,
+                            ..request()
+                        },
+                        1,
+                    );
+                    // Half a ring at most is on its way.
+                    if n % 1_000 == 999 {
+                        assert!(access.hall.flush(PATIENCE));
+                    }
+                }
+            });
+        }
+    });
+    let text = fs::read_to_string(&path).unwrap();
+    let ids: BTreeSet<String> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("a whole line")["request_id"].to_string()
+        })
+        .collect();
+    assert_eq!(ids.len(), 4 * EACH, "each line is there once");
+    assert_eq!(access.hall.counts.written.load(Relaxed), 4 * EACH as u64);
+}
+
+#[test]
+fn a_full_disk_and_a_broken_pipe_cost_lines_and_nothing_else() {
+    let full = AccessTarget::File("/dev/full".into());
+    let access = Access::start(&full, AccessFormat::Httplog)
+        .unwrap()
+        .unwrap();
+    let (broken, reader) = piped(AccessFormat::Httplog);
+    drop(reader);
+    for access in [Arc::new(access), broken] {
+        let worker = access.worker();
+        for _ in 0..3 {
+            worker.write(&request(), 1);
+            assert!(access.hall.flush(PATIENCE));
+        }
+        assert_eq!(access.hall.counts.failed.load(Relaxed), 3);
+        assert_eq!(access.hall.counts.written.load(Relaxed), 0);
+    }
+}
+
+#[test]
+fn after_a_line_that_broke_off_comes_a_line_of_its_own() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let writer = OwnedFd::from(writer);
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut sink = Sink::to(File::from(writer));
+    let long = [&[b'x'; 1 << 20][..], b"\n"].concat();
+    let (written, error) = sink.write(&long).expect_err("the pipe has no room for it");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    let mut seen = vec![0; written];
+    reader.read_exact(&mut seen).unwrap();
+    sink.write(b"next\n").unwrap();
+    drop(sink);
+    seen.clear();
+    reader.read_to_end(&mut seen).unwrap();
+    assert_eq!(seen, b"\nnext\n");
+}
+
+#[test]
+fn a_file_is_appended_to_and_opened_anew_when_rotated() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, rotated] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
+    fs::write(&path, "before\n").unwrap();
+    let target = AccessTarget::File(path.clone());
+    let access = Arc::new(
+        Access::start(&target, AccessFormat::Combined)
+            .unwrap()
+            .unwrap(),
+    );
+    let worker = access.worker();
+    let mut log = |lines: usize| {
+        for _ in 0..lines {
+            worker.write(&request(), 1);
+        }
+        assert!(access.hall.flush(PATIENCE));
+    };
+    log(1);
+    fs::rename(&path, &rotated).unwrap();
+    log(1);
+    access.reopen();
+    log(3);
+    let lines = |path| fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!(
+        lines(&rotated),
+        3,
+        "what was there, and a line from before and after the renaming"
+    );
+    assert_eq!(lines(&path), 3);
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+}
+
+#[test]
+fn the_thread_ends_with_the_last_who_may_write() {
+    let (access, mut reader) = piped(AccessFormat::Combined);
+    let worker = access.worker();
+    drop(access);
+    worker.write(&request(), 1);
+    drop(worker);
+    let mut text = String::new();
+    // Ends when the thread has let go of the pipe.
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 1);
+}

@@ -1,0 +1,246 @@
+//! One worker's way into its cells.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::base::event::RequestEnded;
+use crate::base::ids::WorkerId;
+
+use super::cells::{self, Cells, Count, Exchange, Fault, Listener, Pool, Requests};
+use super::family::{End, Family, Series};
+use super::{Metrics, OneWorker, Room};
+
+/// Owned by its worker: what it counts with.
+pub struct Worker {
+    metrics: Arc<Metrics>,
+    overflowed: Arc<Count>,
+    requests: RefCell<Shelf<Way>>,
+    listeners: RefCell<Known<1, Listener>>,
+    others: RefCell<Others>,
+}
+
+/// All that a request of certain names touches, found at once.
+struct Way {
+    requests: Arc<Series<4, Requests>>,
+    exchange: Arc<Series<2, Exchange>>,
+    /// None: it came to no pool.
+    pool: Option<Arc<Series<1, Pool>>>,
+    listener: Arc<Series<1, Listener>>,
+}
+
+/// What is looked up for the first request of a way, and after a fault.
+struct Others {
+    requests: End<4, Requests>,
+    exchanges: Known<2, Exchange>,
+    pools: Known<1, Pool>,
+    faults: Known<3, Fault>,
+}
+
+/// A family's series that this worker has met, and the end at which it adds.
+struct Known<const N: usize, C> {
+    shelf: Shelf<Arc<Series<N, C>>>,
+    end: End<N, C>,
+}
+
+/// By hash of the names; those that share one stand together.
+type Shelf<T> = HashMap<u64, Vec<T>, BuildHasherDefault<AsIs>>;
+
+impl Worker {
+    pub(super) fn new(metrics: Arc<Metrics>, id: WorkerId) -> Worker {
+        let listeners = Known::new(&metrics.listeners);
+        let overflowed = Arc::<Count>::default();
+        metrics.welcome(OneWorker {
+            id,
+            listeners: listeners.end.grain().clone(),
+            overflowed: overflowed.clone(),
+        });
+        let others = Others {
+            requests: metrics.requests.grain(),
+            exchanges: Known::new(&metrics.exchanges),
+            pools: Known::new(&metrics.pools),
+            faults: Known::new(&metrics.faults),
+        };
+        Worker {
+            overflowed,
+            requests: RefCell::default(),
+            listeners: RefCell::new(listeners),
+            others: RefCell::new(others),
+            metrics,
+        }
+    }
+
+    pub fn connection_opened(&self, listener: &str) {
+        let listener = self.listener(listener);
+        listener.cells.connections.add(1);
+        listener.cells.open.add(1);
+    }
+
+    pub fn connection_closed(&self, listener: &str) {
+        self.listener(listener).cells.open.subtract(1);
+    }
+
+    pub fn request_started(&self, listener: &str) {
+        self.listener(listener).cells.in_flight.add(1);
+    }
+
+    /// Answers how many connections are open at its listener on this worker.
+    pub fn request_ended(&self, request: &RequestEnded<'_>) -> u64 {
+        if let Some(fault) = request.fault {
+            self.fault(request, fault);
+        }
+        let names = names(request);
+        let hash = hash(names);
+        let mut shelf = self.requests.borrow_mut();
+        let known = shelf.get(&hash);
+        let known = known.and_then(|ways| ways.iter().find(|way| way.requests.is_of(names)));
+        if let Some(way) = known {
+            return way.count(request);
+        }
+        match self.new_way(names, request) {
+            Ok(way) => {
+                let open = way.count(request);
+                shelf.entry(hash).or_default().push(way);
+                open
+            }
+            Err(overflow) => {
+                self.overflowed.add(1);
+                overflow.count(request)
+            }
+        }
+    }
+
+    /// `Err`: the way by which a request is counted whose names found no room.
+    fn new_way(&self, names: [&str; 4], request: &RequestEnded<'_>) -> Result<Way, Way> {
+        let (metrics, room) = (&self.metrics, &self.metrics.room);
+        let mut others = self.others.borrow_mut();
+        let pool_name = request.pool.unwrap_or_default();
+        let exchange =
+            others
+                .exchanges
+                .find(&metrics.exchanges, room, [request.listener, pool_name]);
+        let pool = request
+            .pool
+            .map(|pool| others.pools.find(&metrics.pools, room, [pool]));
+        let listener = self.listener(request.listener);
+        let requests = others.requests.add(&metrics.requests, room, names);
+        let way = |requests| Way {
+            requests,
+            exchange,
+            pool,
+            listener,
+        };
+        match requests {
+            Some(requests) => Ok(way(requests)),
+            None => Err(way(others.requests.other())),
+        }
+    }
+
+    fn fault(&self, request: &RequestEnded<'_>, fault: &str) {
+        let names = [request.listener, request.pool.unwrap_or_default(), fault];
+        let mut others = self.others.borrow_mut();
+        let faults = &self.metrics.faults;
+        let series = others.faults.find(faults, &self.metrics.room, names);
+        series.cells.count.add(1);
+    }
+
+    fn listener(&self, name: &str) -> Arc<Series<1, Listener>> {
+        let mut listeners = self.listeners.borrow_mut();
+        listeners.find(&self.metrics.listeners, &self.metrics.room, [name])
+    }
+}
+
+impl Way {
+    fn count(&self, request: &RequestEnded<'_>) -> u64 {
+        self.requests.cells.codes[cells::code(request.status)].add(1);
+        let exchange = &self.exchange.cells;
+        exchange.bytes_in.add(request.bytes_in);
+        exchange.bytes_out.add(request.bytes_out);
+        let listener = &self.listener.cells;
+        if request.started {
+            listener.in_flight.subtract(1);
+            exchange.time.observe(request.times.total);
+        }
+        if let Some(pool) = &self.pool {
+            pool.cells.count(request);
+        }
+        listener.open.gauge()
+    }
+}
+
+impl Pool {
+    /// A connection that was kept open took no time to have, and is not counted among those that were made.
+    fn count(&self, request: &RequestEnded<'_>) {
+        if let Some(connect) = request.times.connect.filter(|time| !time.is_zero()) {
+            self.connect.observe(connect);
+        }
+        if let Some(first_byte) = request.times.first_byte {
+            self.first_byte.observe(first_byte);
+        }
+        let retries = request.attempts.saturating_sub(1);
+        if retries > 0 {
+            self.retries.add(retries.into());
+        }
+    }
+}
+
+impl<const N: usize, C: Cells> Known<N, C> {
+    fn new(family: &Family<N, C>) -> Known<N, C> {
+        Known {
+            shelf: Shelf::default(),
+            end: family.grain(),
+        }
+    }
+
+    /// The series of these names, `other` when there is no room for them.
+    fn find(&mut self, family: &Family<N, C>, room: &Room, names: [&str; N]) -> Arc<Series<N, C>> {
+        let hash = hash(names);
+        let known = self.shelf.get(&hash);
+        if let Some(series) = known.and_then(|all| all.iter().find(|series| series.is_of(names))) {
+            return series.clone();
+        }
+        let Some(series) = self.end.add(family, room, names) else {
+            return self.end.other();
+        };
+        self.shelf.entry(hash).or_default().push(series.clone());
+        series
+    }
+}
+
+fn names<'a>(request: &RequestEnded<'a>) -> [&'a str; 4] {
+    let or_none = Option::unwrap_or_default;
+    [
+        request.listener,
+        or_none(request.route),
+        or_none(request.pool),
+        or_none(request.server),
+    ]
+}
+
+/// Names are the operator's: nobody sends colliding ones, and they would only be slower.
+fn hash<const N: usize>(names: [&str; N]) -> u64 {
+    names
+        .iter()
+        .fold(0, |seed, name| xxh3_64_with_seed(name.as_bytes(), seed))
+}
+
+/// The key is a hash already.
+#[derive(Default)]
+pub struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
