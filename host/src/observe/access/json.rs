@@ -2,7 +2,6 @@
 //! README's "Access log" says what each key means.
 
 use crate::base::event::RequestEnded;
-use std::io::Write;
 use std::time::Duration;
 
 use super::date::Dates;
@@ -37,8 +36,9 @@ fn who(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
     string(out, "client", Some(request.client_address.as_bytes()));
     number(out, "client_port", request.client_port.parse::<u16>().ok());
     key(out, "peer");
-    // Infallible: it is a Vec.
-    let _ = write!(out, "\"{}\"", request.peer);
+    out.push(b'"');
+    text::address(out, request.peer);
+    out.push(b'"');
     string(out, "listener", Some(request.listener.as_bytes()));
     string(out, "route", request.route.map(str::as_bytes));
     string(out, "pool", request.pool.map(str::as_bytes));
@@ -149,5 +149,5 @@ fn pairs<'a>(
 }
 
 fn cut(words: &str) -> &[u8] {
-    words[..words.floor_char_boundary(MOST_WORDS)].as_bytes()
+    &words.as_bytes()[..words.floor_char_boundary(MOST_WORDS)]
 }

@@ -321,6 +321,20 @@ fn numbers() {
     }
 }
 
+#[test]
+fn addresses() {
+    for address in [
+        "192.0.2.7:80",
+        "0.0.0.0:0",
+        "255.255.255.255:65535",
+        "[2001:db8::1]:443",
+    ] {
+        let mut out = Vec::new();
+        text::address(&mut out, address.parse().unwrap());
+        assert_eq!(String::from_utf8(out).unwrap(), address);
+    }
+}
+
 /// An access log into a pipe, and the pipe's other end.
 fn piped(format: AccessFormat) -> (Arc<Access>, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -472,7 +486,7 @@ fn a_file_is_appended_to_and_opened_anew_when_rotated() {
             .unwrap(),
     );
     let worker = access.worker();
-    let mut log = |lines: usize| {
+    let log = |lines: usize| {
         for _ in 0..lines {
             worker.write(&request(), 1);
         }

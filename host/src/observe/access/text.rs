@@ -1,6 +1,9 @@
 //! How bytes and numbers are written into a line, for all formats. Escaping is each peer's own, so that what parses its logs
 //! parses ours; control bytes never pass, so that a line is a line.
 
+use std::io::Write;
+use std::net::SocketAddr;
+
 /// A field from a client or plugin is cut after this many bytes: about the longest that nginx would have accepted at all
 /// (`large_client_header_buffers`).
 pub const MOST_FIELD: usize = 8 << 10;
@@ -43,6 +46,23 @@ pub fn three(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
 }
 
+/// As `SocketAddr` displays itself; for IPv4 without the machinery of formatting, which would be a tenth of the line's cost.
+pub fn address(out: &mut Vec<u8>, address: SocketAddr) {
+    let SocketAddr::V4(v4) = address else {
+        // Infallible: it is a Vec.
+        let _ = write!(out, "{address}");
+        return;
+    };
+    let [first, rest @ ..] = v4.ip().octets();
+    number(out, first.into());
+    for octet in rest {
+        out.push(b'.');
+        number(out, octet.into());
+    }
+    out.push(b':');
+    number(out, v4.port().into());
+}
+
 /// Each special byte as the prefix and two hexadecimal digits.
 pub fn hex(out: &mut Vec<u8>, field: &[u8], special: &Special, prefix: &[u8]) {
     let mut rest = cut(field);
@@ -59,6 +79,13 @@ pub fn hex(out: &mut Vec<u8>, field: &[u8], special: &Special, prefix: &[u8]) {
 /// Inside a JSON string. What is not UTF-8 becomes U+FFFD, as a JSON text has no other way to say it.
 pub fn json(out: &mut Vec<u8>, field: &[u8]) {
     let field = cut(field);
+    // Nearly all fields: one pass without branches, which the compiler vectorises.
+    let plain =
+        |so_far: bool, byte: &u8| so_far & (32..127).contains(byte) & !matches!(byte, b'"' | b'\\');
+    if field.iter().fold(true, plain) {
+        out.extend_from_slice(field);
+        return;
+    }
     match std::str::from_utf8(field) {
         Ok(text) => json_text(out, text),
         Err(_) => {
