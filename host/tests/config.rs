@@ -451,11 +451,14 @@ fn no_text_makes_it_panic() {
             assert!(!problems.render(false).is_empty());
         }
     };
-    for end in (0..FULL.len()).filter(|end| FULL.is_char_boundary(*end)) {
+    assert!(FULL.is_ascii(), "so that it can be cut anywhere");
+    for end in 0..FULL.len() {
         try_one(&FULL[..end]);
+    }
+    // Not each place, to keep this to a second.
+    for place in (0..FULL.len()).step_by(4) {
         for odd in ["", "\"", "[", "=", "9", "\u{0}", "é"] {
-            let rest = FULL[end..].get(1..).unwrap_or("");
-            try_one(&format!("{}{odd}{rest}", &FULL[..end]));
+            try_one(&format!("{}{odd}{}", &FULL[..place], &FULL[place + 1..]));
         }
     }
     try_one(&"[".repeat(100_000));

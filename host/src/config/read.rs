@@ -257,10 +257,13 @@ impl<T: FromText> Written for T {
         match T::from_text(&text.value) {
             Ok(parsed) => Some(parsed),
             Err(fault) => {
-                let message = format!("{} {}", text.shown(), fault.says);
-                let remedy = match text.secret {
-                    true => format!("give {}", T::form()),
-                    false => fault.remedy,
+                let (message, remedy) = match text.secret {
+                    // What a fault says may quote a part of the text.
+                    true => (
+                        format!("{} is not {}", text.shown(), T::form()),
+                        "correct the file or the variable".to_owned(),
+                    ),
+                    false => (format!("{} {}", text.shown(), fault.says), fault.remedy),
                 };
                 reader.problem(value.span(), message, remedy);
                 None
