@@ -4,8 +4,9 @@
 //! ring of finished lines that one thread writes out (`access`). So a request takes no lock and waits for nobody, whatever
 //! becomes of the disk or of whoever scrapes.
 //!
-//! Cost of `request_ended` on a worker, `release` profile, one core shared with others, a request as in the tests (see
-//! `tests::what_a_request_costs`), medians: COSTS
+//! What a worker pays for a request, `request_started` and `request_ended` together, medians of 200 rounds of 500 (from
+//! `tests::what_a_request_costs`, opt-level 3 with dependencies at 2, two cores that other work kept busy): 139 ns for the metrics
+//! alone; with its line 652 ns in JSON, 344 ns in httplog, 246 ns in combined.
 
 mod access;
 mod metrics;

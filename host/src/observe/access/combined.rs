@@ -37,10 +37,13 @@ fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
     field(out, request.version.as_bytes());
 }
 
-/// Without an answer nginx says 499 when the client has left, else 000.
+/// Without an answer nginx says 499 when the client has left, 408 when it was waited for in vain, else 000.
 fn status(request: &RequestEnded<'_>) -> u32 {
-    let client_left = matches!(request.termination[0], b'C' | b'c');
-    let none = if client_left { 499 } else { 0 };
+    let none = match request.termination[0] {
+        b'C' => 499,
+        b'c' => 408,
+        _ => 0,
+    };
     request.status.map_or(none, u32::from)
 }
 

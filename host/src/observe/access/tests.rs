@@ -216,17 +216,11 @@ fn combined_without_a_request_or_an_answer() {
         };
         line(AccessFormat::Combined, &request)
     };
-    let tail = "0 \"-\" \"curl/8.5.0\"\n";
-    assert!(
-        left(b"CH").ends_with(&format!("\" 499 {tail}")),
-        "{}",
-        left(b"CH")
-    );
-    assert!(
-        left(b"KH").ends_with(&format!("\" 000 {tail}")),
-        "{}",
-        left(b"KH")
-    );
+    for (termination, status) in [(b"CH", "499"), (b"cD", "408"), (b"KH", "000")] {
+        let line = left(termination);
+        let tail = format!("\" {status} 0 \"-\" \"curl/8.5.0\"\n");
+        assert!(line.ends_with(&tail), "{line}");
+    }
 }
 
 #[test]
