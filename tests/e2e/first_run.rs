@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use tidegate_tests::{Port, Process, Signal, curl, tidegate, wait_for};
+use tidegate_tests::{Block, Document, Port, Process, Signal, Story, curl, tidegate, wait_for};
 
 #[test]
 fn demo_answers_from_three_origins_in_turn() {
@@ -38,32 +38,36 @@ fn demo_origins_say_who_they_are() {
 }
 
 #[test]
-fn every_line_that_demo_prints_to_try_can_be_pasted() {
+fn everything_that_demo_prints_to_try_can_be_pasted() {
     let demo = Demo::start();
-    let lines: Vec<String> = demo
-        .process
-        .stdout()
+    let printed = demo.process.stdout();
+    let lines: Vec<&str> = printed
         .iter()
-        .map(|line| line.trim().to_owned())
-        .filter(|line| line.starts_with("curl "))
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.contains("EDITOR"))
         .collect();
     assert!(
-        !lines.is_empty(),
-        "no curl line in {:?}",
-        demo.process.stdout()
+        lines.iter().any(|line| line.starts_with("curl ")),
+        "no curl line in {printed:?}"
     );
-    for line in lines {
-        let output = Command::new("bash")
-            .args(["-euc", &line])
-            .output()
-            .expect("bash runs");
-        assert!(
-            output.status.success(),
-            "{line}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(!output.stdout.is_empty(), "{line} printed nothing");
-    }
+    assert!(
+        lines.iter().any(|line| line.contains("plugin new")),
+        "no plugin to write in {printed:?}"
+    );
+    let text = lines
+        .join("\n")
+        .replace(&demo.proxy.address().to_string(), "127.0.0.1:8080");
+    let text = text.replace(&demo.admin.address().to_string(), "127.0.0.1:9901");
+    let mut story = Story::new();
+    story.know(8080, demo.proxy.number());
+    story.know(9901, demo.admin.number());
+    story.follow(&Document {
+        blocks: vec![Block {
+            language: "sh".into(),
+            text,
+            line: 1,
+        }],
+    });
 }
 
 #[test]
@@ -107,7 +111,7 @@ struct Demo {
     process: Process,
     url: String,
     proxy: Port,
-    _admin: Port,
+    admin: Port,
 }
 
 impl Demo {
@@ -134,7 +138,7 @@ impl Demo {
             process,
             url,
             proxy,
-            _admin: admin,
+            admin: admin,
         }
     }
 }

@@ -1,2 +1,18 @@
 //! End-to-end tests: the built binary between real origins and real clients, told as short stories. One test binary, so that
 //! the proxy's crates are linked once; a module a topic.
+
+mod admin;
+mod authoring;
+mod balancing;
+mod check;
+mod examples;
+mod faults;
+mod filters;
+mod first_run;
+mod forwarding;
+mod leaving;
+mod logs;
+mod readme;
+mod reload;
+mod routing;
+mod swap;

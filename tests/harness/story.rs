@@ -27,10 +27,17 @@ pub struct Story {
     home: TempDir,
     /// Where the reader's shell is.
     at: PathBuf,
-    ports: BTreeMap<u16, Port>,
+    ports: BTreeMap<u16, Place>,
     terminals: Vec<Terminal>,
     /// What the shell remembers: `export NAME=value` lines.
     exports: Vec<String>,
+}
+
+/// What stands for a port of the document.
+enum Place {
+    Ours(Port),
+    /// Something of the test's own listens on this very port.
+    Real,
 }
 
 struct Terminal {
@@ -98,6 +105,11 @@ impl Story {
         });
     }
 
+    /// The port is meant as written: what listens there runs already.
+    pub fn keep(&mut self, port: u16) {
+        self.ports.insert(port, Place::Real);
+    }
+
     /// Copies a file into the story's folder, its addresses replaced.
     pub fn bring(&mut self, file: &Path) {
         let name = file.file_name().expect("a file has a name");
@@ -124,10 +136,14 @@ impl Story {
     }
 
     fn port(&mut self, written: u16) -> u16 {
-        self.ports
+        match self
+            .ports
             .entry(written)
-            .or_insert_with(Port::free)
-            .number()
+            .or_insert_with(|| Place::Ours(Port::free()))
+        {
+            Place::Ours(port) => port.number(),
+            Place::Real => written,
+        }
     }
 
     #[track_caller]
@@ -192,6 +208,11 @@ impl Story {
                 .then_some(())
         });
         self.terminals.push(Terminal { binds, process });
+    }
+
+    /// Where the reader's shell is.
+    pub fn folder(&self) -> &Path {
+        &self.at
     }
 
     /// What the terminals printed so far.
