@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use tidegate_tests::{Origin, Setup, listener, pool, root, shipped, site, tidegate};
+use tidegate_tests::{Document, Origin, Setup, listener, pool, root, shipped, site, tidegate};
 
 #[test]
 fn a_good_config_is_fine() {
@@ -71,6 +71,30 @@ fn plugins_are_loaded_and_configured_too() {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
     assert!(said.matches("^").count() >= 4, "a caret each:\n{said}");
+}
+
+#[test]
+fn every_config_that_a_readme_shows_is_valid() {
+    let plugins = fs::read_dir(root().join("plugins"))
+        .expect("plugins")
+        .map(|entry| entry.expect("an entry").path());
+    let mut seen = 0;
+    for readme in plugins
+        .map(|folder| folder.join("README.md"))
+        .chain([root().join("README.md")])
+    {
+        for block in Document::read(&readme).blocks {
+            let whole = block.text.contains("[[listener]]")
+                && !block.text.contains("path = \"by_tenant.wasm\"");
+            if block.language != "toml" || !whole {
+                continue;
+            }
+            let (code, _, said) = Setup::exactly(&block.text).run("check");
+            assert_eq!(code, 0, "{}:{}\n{said}", readme.display(), block.line);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen}");
 }
 
 #[test]

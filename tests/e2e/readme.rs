@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tidegate_tests::{Document, Story, root, tidegate};
+use tidegate_tests::{Block, Document, Origin, Proxy, Story, root, site, tidegate};
 
 #[test]
 fn the_first_run_and_the_tutorial_work_as_written() {
@@ -40,6 +40,100 @@ fn every_command_is_listed_and_every_listed_command_exists() {
             .expect("the binary runs");
         assert!(output.status.success(), "tidegate {}", words.join(" "));
     }
+}
+
+#[test]
+fn every_metric_is_listed_and_every_listed_metric_exists() {
+    let text = readme();
+    let table = section(&text, "## Metrics");
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    proxy.get("/");
+    let scraped = proxy.metrics().text;
+    let families: Vec<&str> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    for family in &families {
+        assert!(
+            table.contains(&format!("`{family}")),
+            "{family} is not in the README"
+        );
+    }
+    for name in table
+        .split('`')
+        .filter(|word| word.starts_with("tidegate_") && !word.contains("NAME"))
+    {
+        let family = name.trim_end_matches("_total");
+        assert!(
+            name == "tidegate_" || families.contains(&family),
+            "{name} is no metric; there are {families:?}"
+        );
+    }
+}
+
+#[test]
+fn every_key_of_the_access_log_is_listed() {
+    let text = readme();
+    let table = section(&text, "## Access log");
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    proxy.get("/");
+    let line = &proxy.access_log(1)[0];
+    let keys: Vec<&String> = line.as_object().expect("an object").keys().collect();
+    for key in &keys {
+        assert!(
+            table.contains(&format!("`{key}`")),
+            "{key} is not in the README"
+        );
+    }
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    for word in rows
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+    {
+        assert!(
+            keys.iter().any(|key| *key == word),
+            "{word} is no key; there are {keys:?}"
+        );
+    }
+}
+
+#[test]
+fn every_shipped_plugin_is_listed() {
+    let text = readme();
+    let table = section(&text, "## Shipped plugins");
+    for entry in std::fs::read_dir(root().join("plugins"))
+        .expect("plugins")
+        .map(|entry| entry.expect("an entry"))
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(
+            table.contains(&format!("[{name}](plugins/{name})")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_sdks_sample_compiles_for_wasm() {
+    let text = readme();
+    let sample = Document::parse(section(&text, "## SDK"));
+    let sample = sample
+        .blocks
+        .iter()
+        .find(|block| block.language == "rust")
+        .expect("a sample");
+    let mut story = Story::new();
+    let build = "tidegate plugin new sample --role router\ncp lib.rs sample/src/lib.rs\ntidegate plugin build sample -o sample.wasm\n";
+    std::fs::write(story.folder().join("lib.rs"), &sample.text).expect("a file can be written");
+    story.follow(&Document {
+        blocks: vec![Block {
+            language: "sh".into(),
+            text: build.into(),
+            line: sample.line,
+        }],
+    });
 }
 
 #[test]

@@ -52,10 +52,15 @@ fn by_path_at_segment_boundaries() {
 fn the_most_specific_wins_then_the_first() {
     let site = Site::with(
         "[[route]]\npath = \"/\"\npool = \"one\"\n[[route]]\npath = \"/a/b\"\npool = \"two\"\n\
-         [[route]]\npath = \"/a/b\"\npool = \"one\"\n",
+         [[route]]\npath = \"/c\"\nheaders = { x-a = true }\npool = \"two\"\n\
+         [[route]]\npath = \"/c\"\nheaders = { x-b = true }\npool = \"one\"\n",
     );
     assert_eq!(site.get("/a/b/c").text(), "two");
     assert_eq!(site.get("/a").text(), "one");
+    assert_eq!(
+        site.ask("GET /c HTTP/1.1\nhost: x\nx-b: 1\nx-a: 1").text(),
+        "two"
+    );
 }
 
 #[test]

@@ -51,6 +51,13 @@ impl Setup {
         setup
     }
 
+    /// With this very text as its configuration.
+    pub fn exactly(config: &str) -> Setup {
+        let setup = Setup::new("");
+        setup.write("tidegate.toml", config);
+        setup
+    }
+
     /// Puts a file beside the configuration.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
         self.write(name, content);

@@ -190,11 +190,9 @@ impl Story {
         );
         self.terminals
             .retain(|terminal| !terminal.binds.iter().any(|bind| binds.contains(bind)));
-        let script = format!(
-            "{}\nexec {}",
-            self.exports.join("\n"),
-            command.trim_start_matches("exec ")
-        );
+        // The server takes the shell's place, so that ending the one ends the other.
+        let (before, server) = command.rsplit_once("&& ").unwrap_or(("true ", &command));
+        let script = format!("{}\n{before}&& exec {server}", self.exports.join("\n"));
         let mut process = Process::start(&mut self.shell(&script));
         wait_for(&format!("line {}: `{command}` serves", block.line), || {
             assert!(

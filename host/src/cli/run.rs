@@ -16,11 +16,6 @@ pub fn run(host: &Host, path: &Path) -> Result<(), Failure> {
 
 fn tell(control: &Control) {
     let status = control.status();
-    for listener in &status.listeners {
-        for address in &listener.addresses {
-            tracing::info!(listener = listener.name, %address, "listening");
-        }
-    }
     tracing::info!(
         version = status.version,
         workers = status.workers,

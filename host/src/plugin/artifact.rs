@@ -150,6 +150,13 @@ fn component_of(bytes: &[u8]) -> Result<(Kind, Cow<'_, [u8]>), LoadError> {
 }
 
 fn componentised(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    // The encoder takes a sound module for granted, and panics on a truncated one.
+    wasmparser::validate(module).map_err(|e| {
+        LoadError::new(
+            format!("it is broken: {e}"),
+            "build it again with `tidegate plugin build`, or copy it again, whole",
+        )
+    })?;
     let encoded = wit_component::ComponentEncoder::default()
         .validate(true)
         .module(module)
