@@ -17,7 +17,7 @@ use pattern::Pattern;
 use prefix::Prefix;
 use settings::Settings;
 
-/// The longest path that is rewritten, and the longest result. It bounds what a pattern may cost.
+/// The longest result, and the longest path that a prefix is taken from.
 const LONGEST: usize = 4096;
 
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
@@ -57,7 +57,7 @@ impl RequestFilter for Rewrite {
         if !sent.starts_with(b"/") || !self.rule.concerns(sent) {
             return next();
         }
-        if sent.len() > LONGEST {
+        if sent.len() > self.rule.longest() {
             return refuse(
                 414,
                 "The path is too long to be rewritten.\n",
@@ -89,6 +89,13 @@ impl RequestFilter for Rewrite {
 export!(Rewrite: RequestFilter);
 
 impl Rule {
+    fn longest(&self) -> usize {
+        match self {
+            Rule::Prefix(_) => LONGEST,
+            Rule::Pattern(_) => pattern::LONGEST,
+        }
+    }
+
     /// False when a look at the beginning says that nothing will change.
     fn concerns(&self, sent: &[u8]) -> bool {
         match self {
@@ -268,6 +275,19 @@ mod tests {
         assert_eq!(status("/x/../a"), None);
         assert_eq!(status(&format!("/a/{}", "x".repeat(LONGEST))), Some(414));
         assert_eq!(status(&format!("/x/{}", "x".repeat(LONGEST))), None);
+        let pattern = json!({ "regex": "^/x/(.*)$", "replacement": "/$1" });
+        let long = |length| rewritten(pattern.clone(), &format!("/x/{}", "x".repeat(length)));
+        assert_eq!(
+            long(pattern::LONGEST).replied().map(|r| r.status),
+            Some(414)
+        );
+        assert_eq!(
+            long(pattern::LONGEST - 3).path.map(|p| p.len()),
+            Some(pattern::LONGEST - 2)
+        );
+        let grows = json!({ "regex": "x", "replacement": "123456789" });
+        let grown = rewritten(grows, &format!("/{}", "x".repeat(1000)));
+        assert_eq!(grown.replied().map(|r| r.status), Some(414));
     }
 
     #[test]

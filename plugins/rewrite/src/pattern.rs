@@ -5,8 +5,12 @@ use std::borrow::Cow;
 
 use regex_lite::{Regex, RegexBuilder};
 
-/// Bounds the time a pattern takes on a path: a program of this many bytes at most.
-const LARGEST: usize = 64 * 1024;
+/// The longest path that is matched. What a pattern costs is the product of both bounds: an ambiguous one
+/// (`^/((a|b|c|[0-9]+|/)*)/end$`) was measured at 260 ns a byte, so 0.3 ms here, of the 2 ms that a call may take.
+pub const LONGEST: usize = 1024;
+
+/// The largest pattern, compiled, in bytes.
+const LARGEST: usize = 32 * 1024;
 
 pub struct Pattern {
     regex: Regex,
