@@ -1,3 +1,5 @@
+//! What the index finds, and at what cost.
+
 use serde_json::{Value, json};
 
 use super::*;
