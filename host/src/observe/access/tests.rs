@@ -491,13 +491,31 @@ fn a_file_is_appended_to_and_opened_anew_when_rotated() {
     log(1);
     access.reopen();
     log(3);
-    let lines = |path| fs::read_to_string(path).unwrap().lines().count();
+    let lines = |path: &std::path::Path| fs::read_to_string(path).unwrap().lines().count();
     assert_eq!(
         lines(&rotated),
         3,
         "what was there, and a line from before and after the renaming"
     );
     assert_eq!(lines(&path), 3);
+    // As logrotate's `copytruncate` does it.
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    log(2);
+    assert_eq!(
+        fs::read(&path)
+            .unwrap()
+            .iter()
+            .filter(|byte| **byte == 0)
+            .count(),
+        0,
+        "no hole"
+    );
+    assert_eq!(lines(&path), 2);
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o137, 0, "{mode:o}");
 }
