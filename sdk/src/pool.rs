@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 
 use crate::bindings::base::tidegate::plugin::types;
 use crate::draw::below;
-use crate::{PoolIndex, Slot, sys};
+use crate::{PoolIndex, Slot};
 
 pub use types::ServerState;
 
@@ -155,20 +155,20 @@ impl Server {
     /// Requests that it is answering now, over all workers.
     #[inline]
     pub fn inflight(&self) -> u32 {
-        sys::inflight(self.slot.0)
+        self.slot.inflight()
     }
 
     /// Peak-sensitive moving average of the time to the first byte, microseconds, fading while nothing comes (10 s). 0 before
     /// the first answer.
     #[inline]
     pub fn ewma_us(&self) -> u32 {
-        sys::ewma_us(self.slot.0)
+        self.slot.ewma_us()
     }
 
     /// The effective weight: 256 times the weight, less during slow start or by a health verdict; 0 takes no new users.
     #[inline]
     pub fn live_weight(&self) -> u32 {
-        sys::weight(self.slot.0)
+        self.slot.live_weight()
     }
 
     /// Whether a newcomer may be sent there, for balancers that don't reckon with [`live_weight`](Server::live_weight):

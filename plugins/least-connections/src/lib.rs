@@ -14,7 +14,9 @@ struct LeastConnections {
 /// Whose turn it is among equals.
 #[derive(Default)]
 struct Turns {
-    /// The current weight of each eligible server, as in smooth weighted round robin.
+    /// The eligible servers' slots and full weights, side by side: all of them are run through at each pick.
+    servers: Vec<(Slot, u64)>,
+    /// The current weight of each, as in smooth weighted round robin.
     current: Vec<i64>,
     /// The equals of this pick: number and weight. Kept between picks for its memory.
     equals: Vec<(u32, i64)>,
@@ -32,7 +34,9 @@ impl Plugin for LeastConnections {
 
 impl Balancer for LeastConnections {
     fn update(&self, pool: &Pool) {
+        let full = |server: &Server| (server.slot, u64::from(server.weight) * 256);
         let turns = Turns {
+            servers: pool.eligible().iter().map(full).collect(),
             current: vec![0; pool.eligible().len()],
             equals: Vec::new(),
         };
@@ -42,51 +46,52 @@ impl Balancer for LeastConnections {
     fn pick(&self, pool: &Pool, p: &Pick) -> Option<Slot> {
         let turns = self.turns.get(pool.index())?;
         let mut turns = turns.borrow_mut();
-        turns.find_equals(pool);
-        let least = turns.next().and_then(|number| pool.eligible().at(number));
+        turns.find_equals(p.tried);
         // None: all are tried or take nobody new just now. Then a backup, or whoever is left.
-        least
-            .or_else(|| pool.any(p.random))
-            .map(|server| server.slot)
+        turns.next().or_else(|| Some(pool.any(p.random)?.slot))
     }
 }
 
 impl Turns {
     /// The servers with the fewest requests for their weight.
-    fn find_equals(&mut self, pool: &Pool) {
+    fn find_equals(&mut self, tried: &[Slot]) {
         self.equals.clear();
-        let (mut least, mut least_weight) = (0, 0);
-        for (number, server) in pool.eligible().iter().enumerate() {
-            let weight = u64::from(server.live_weight());
-            if weight == 0 || pool.was_tried(server) {
+        let (mut least, mut least_weight) = (u64::MAX >> 32, 1);
+        // inflight / weight < least / least_weight, without the division.
+        for (number, (slot, full)) in self.servers.iter().enumerate() {
+            let inflight = u64::from(slot.inflight());
+            // The live weight is the full one at most, so who loses by the full one need not be asked for it.
+            if inflight * least_weight > least * full || tried.contains(slot) {
                 continue;
             }
-            let inflight = u64::from(server.inflight());
-            // inflight / weight < least / least_weight, without the division.
+            let weight = u64::from(slot.live_weight());
             let (this, best) = (inflight * least_weight, least * weight);
-            if self.equals.is_empty() || this < best {
+            if weight == 0 || this > best {
+                continue;
+            }
+            if this < best {
                 self.equals.clear();
                 (least, least_weight) = (inflight, weight);
-            } else if this > best {
-                continue;
             }
             self.equals.push((number as u32, weight as i64));
         }
     }
 
-    fn next(&mut self) -> Option<usize> {
-        let total: i64 = self.equals.iter().map(|(_, weight)| weight).sum();
+    fn next(&mut self) -> Option<Slot> {
         let (mut best, _) = *self.equals.first()?;
-        for (number, weight) in &self.equals {
-            let current = &mut self.current[*number as usize];
-            *current += weight;
-            let current = *current;
-            if current > self.current[best as usize] {
-                best = *number;
+        if self.equals.len() > 1 {
+            let total: i64 = self.equals.iter().map(|(_, weight)| weight).sum();
+            for (number, weight) in &self.equals {
+                let current = &mut self.current[*number as usize];
+                *current += weight;
+                let current = *current;
+                if current > self.current[best as usize] {
+                    best = *number;
+                }
             }
+            self.current[best as usize] -= total;
         }
-        self.current[best as usize] -= total;
-        Some(best as usize)
+        Some(self.servers[best as usize].0)
     }
 }
 
