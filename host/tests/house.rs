@@ -36,7 +36,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("wit_component", &["plugin", "cli"]),
     ("hyper", &["http", "admin", "cli"]),
     ("hyper_util", &["http", "admin", "cli"]),
-    ("axum", &["admin"]),
+    ("axum", &["admin", "cli"]),
     ("toml", &["config", "cli"]),
     ("clap", &["cli", "main"]),
 ];

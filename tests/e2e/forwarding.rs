@@ -1,6 +1,6 @@
 //! What reaches the origin, and what comes back: the head's fields, and bodies of every framing.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use tidegate_tests::{Client, Message, Origin, Proxy, reply, site};
 
@@ -163,18 +163,7 @@ fn the_first_bytes_of_a_stream_come_at_once() {
     client
         .write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .expect("sent");
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("first") {
-        let mut buffer = [0; 1024];
-        let read =
-            std::io::Read::read(&mut client.socket(), &mut buffer).expect("bytes before the end");
-        assert!(
-            read > 0,
-            "closed after {:?}",
-            String::from_utf8_lossy(&seen)
-        );
-        seen.extend(&buffer[..read]);
-    }
+    read_until(&client, "first");
     release.send(()).expect("the origin waits");
 }
 
@@ -226,6 +215,101 @@ fn requests_that_are_no_http_are_refused_and_harm_nobody() {
                 || r.header("transfer-encoding").is_none())
     );
     assert_eq!(proxy.get("/").status(), 200);
+}
+
+#[test]
+fn a_connection_that_changes_its_protocol_becomes_a_tunnel() {
+    let origin = Origin::answering("chat", |request, stream| {
+        assert_eq!(request.header("upgrade"), Some("websocket"));
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")?;
+        let mut buffer = [0; 64];
+        loop {
+            match stream.read(&mut buffer)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                read => stream.write_all(&buffer[..read].to_ascii_uppercase())?,
+            }
+        }
+    });
+    let mut proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    let request =
+        "GET /chat HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write(request.as_bytes()).expect("sent");
+    assert!(read_until(&client, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    client.write(b"hello").expect("sent");
+    assert_eq!(read_until(&client, "HELLO"), "HELLO");
+    proxy.reconfigure(site("first", &[&origin]));
+    client.write(b"still there").expect("sent");
+    assert_eq!(
+        read_until(&client, "THERE"),
+        "STILL THERE",
+        "a reload leaves a tunnel alone"
+    );
+}
+
+#[test]
+fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+    let origin = echo();
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    client.write(head.as_bytes()).expect("sent");
+    assert!(read_until(&client, "\r\n\r\n").starts_with("HTTP/1.1 100 "));
+    client.write(b"hello").expect("sent");
+    assert_eq!(client.read().expect("an answer").text(), "hello");
+}
+
+#[test]
+fn requests_sent_in_one_go_are_answered_in_order() {
+    let origin = Origin::answering("a", |request, stream| {
+        reply(stream, 200, &[], request.target())
+    });
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    let all: String = (0..20)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nhost: x\r\n\r\n"))
+        .collect();
+    client.write(all.as_bytes()).expect("sent");
+    for n in 0..20 {
+        assert_eq!(client.read().expect("an answer").text(), format!("/{n}"));
+    }
+}
+
+#[test]
+fn a_head_without_end_is_refused() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    let answer = client.try_ask(&format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
+        "x".repeat(2 << 20)
+    ));
+    // The proxy may close while the rest is still being sent.
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status(), 431);
+    }
+    assert_eq!(origin.served(), 0);
+    assert_eq!(proxy.get("/").status(), 200);
+}
+
+/// Reads until the bytes so far end with this.
+#[track_caller]
+fn read_until(client: &Client, end: &str) -> String {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end.as_bytes()) {
+        let mut byte = [0];
+        let read = client
+            .socket()
+            .read(&mut byte)
+            .expect("bytes before the end");
+        assert!(
+            read > 0,
+            "closed after {:?}",
+            String::from_utf8_lossy(&seen)
+        );
+        seen.push(byte[0]);
+    }
+    String::from_utf8_lossy(&seen).into_owned()
 }
 
 const FORGED: &str = "GET / HTTP/1.1\nhost: x\nx-forwarded-for: 6.6.6.6\nx-forwarded-proto: https\nx-real-ip: 6.6.6.6\n\

@@ -1,3 +1,5 @@
+//! Keys stay where they are, and spread.
+
 use std::collections::HashMap;
 
 use tidegate_sdk::test::{FakeRequest, FakeServer, Harness, Value, json, server};
