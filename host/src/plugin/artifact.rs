@@ -8,7 +8,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::{CodeBuilder, Engine};
 
-use super::guest::Guest;
+use super::guest::{self, Guest};
 use super::live::{INTRINSICS, Joined, LIVE, imports_live, join};
 use super::runtime::LoadError;
 use super::wasi;
@@ -79,6 +79,7 @@ impl Artifact {
         let (exports, roles, wit_version) = exports_of(&compiled.code)?;
         let imports = imports(&compiled)?;
         let prepared = link(linker, &compiled.code)?;
+        check_shape(&prepared)?;
         Ok(Artifact {
             sha256: Sha256::digest(bytes).into(),
             size: bytes.len(),
@@ -150,23 +151,28 @@ fn component_of(bytes: &[u8]) -> Result<(Kind, Cow<'_, [u8]>), LoadError> {
 }
 
 fn componentised(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    // The encoder takes a sound module for granted, and panics on a truncated one.
-    wasmparser::validate(module).map_err(|e| {
+    let cannot = |why: String| {
         LoadError::new(
-            format!("it is broken: {e}"),
-            "build it again with `tidegate plugin build`, or copy it again, whole",
-        )
-    })?;
-    let encoded = wit_component::ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|e| {
-        LoadError::new(
-            format!("it cannot be made into a component: {e:#}"),
+            format!("it cannot be made into a component: {why}"),
             "build it on tidegate-sdk, with `export!` in it, for wasm32-unknown-unknown or wasm32-wasip2",
         )
-    })
+    };
+    // The encoder takes a sound module for granted.
+    wasmparser::validate(module).map_err(|e| invalid(e.to_string()))?;
+    // What the module says of its own interface is read by code that was written for what compilers emit; a file may come
+    // from anybody who may swap plugins, and must not end more than its own change.
+    let encoded = std::panic::catch_unwind(|| {
+        wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(module)
+            .and_then(|mut encoder| encoder.encode())
+    });
+    match encoded {
+        Ok(component) => component.map_err(|e| cannot(format!("{e:#}"))),
+        Err(_) => Err(cannot(
+            "what it says of its interface is damaged".to_owned(),
+        )),
+    }
 }
 
 /// A component as compiled code, and whether it was joined with the live counters.
@@ -229,6 +235,19 @@ fn link(linker: &Linker<Guest>, code: &Component) -> Result<InstancePre<Guest>, 
                 "plugins get `tidegate:plugin/host` and `local-store`, `live-v1`, and WASI 0.2",
             )
         })
+}
+
+/// The roles must have the functions and types that the WIT gives them.
+fn check_shape(prepared: &InstancePre<Guest>) -> Result<(), LoadError> {
+    guest::check(prepared, |interface| {
+        format!("{PACKAGE}{interface}@{WIT_VERSION}")
+    })
+    .map_err(|e| {
+        LoadError::new(
+            format!("it is not built on the WIT of {WIT_VERSION}: {e:#}"),
+            "build it on tidegate-sdk, or on the WIT of this version",
+        )
+    })
 }
 
 /// An interface of ours must be of a version that this host speaks.
@@ -333,6 +352,17 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
+    fn names(&self) -> [(bool, &'static str); 6] {
+        [
+            (self.router, "router"),
+            (self.request_filter, "request-filter"),
+            (self.response_filter, "response-filter"),
+            (self.balancer, "balancer"),
+            (self.request_balancer, "request-balancer"),
+            (self.stateful, "stateful"),
+        ]
+    }
+
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
         !(self.router || filter || self.any_balancer())
@@ -342,20 +372,9 @@ impl Roles {
 /// The WIT's names, separated by ", ".
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            (self.router, "router"),
-            (self.request_filter, "request-filter"),
-            (self.response_filter, "response-filter"),
-            (self.balancer, "balancer"),
-            (self.request_balancer, "request-balancer"),
-            (self.stateful, "stateful"),
-        ];
-        let has: Vec<&str> = names
-            .iter()
-            .filter(|(has, _)| *has)
-            .map(|(_, name)| *name)
-            .collect();
-        f.write_str(&has.join(", "))
+        let names = self.names().into_iter().filter(|(has, _)| *has);
+        let names: Vec<&str> = names.map(|(_, name)| name).collect();
+        f.write_str(&names.join(", "))
     }
 }
 

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use wasmtime::Store;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
-    ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, TypedFunc,
+    ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, TypedFunc,
 };
+use wasmtime::error::Context as _;
 
 use crate::state::PluginState;
 use crate::upstream::LiveTable;
@@ -157,14 +159,16 @@ impl Running {
         self.call(limit, |store| function.call(store, (snapshots,)))
     }
 
+    /// Tells a balancer of a pool's servers; nothing for what is no balancer.
     pub(super) fn update(
         &mut self,
         pool: u32,
         servers: &[Server],
         limit: Duration,
     ) -> Result<(), Fault> {
-        let update = self.roles.update.or(self.roles.request_update);
-        let function = there(update)?;
+        let Some(function) = self.roles.update.or(self.roles.request_update) else {
+            return Ok(());
+        };
         let now_ms = self.store.data().live.now_ms();
         self.store.data_mut().now_ms = now_ms;
         self.call_for_nothing(limit, |store| function.call(store, (pool, servers)))
@@ -287,6 +291,72 @@ fn within<R>(
 
 fn there<F>(function: Option<F>) -> Result<F, Fault> {
     function.ok_or_else(|| Fault::bad_answer("it does not have the role that it is used in"))
+}
+
+/// Whether what a component exports of the WIT has the functions and types that it should. `full` makes an interface's
+/// name.
+pub(super) fn check(
+    component: &InstancePre<Guest>,
+    full: impl Fn(&str) -> String,
+) -> wasmtime::Result<()> {
+    let in_interface = |name| Shape {
+        component,
+        within: component
+            .component()
+            .get_export_index(None, full(name).as_str()),
+        interface: name,
+    };
+    in_interface("plugin").has::<Configure>("configure")?;
+    in_interface("stateful").has::<Snapshot>("snapshot")?;
+    in_interface("stateful").has::<Restore>("restore")?;
+    in_interface("router").has::<Route>("on-route")?;
+    in_interface("request-filter").has::<Request>("on-request")?;
+    in_interface("request-filter").has::<Resume>("resume")?;
+    in_interface("response-filter").has::<Response>("on-response")?;
+    in_interface("balancer").has::<Update>("update")?;
+    in_interface("balancer").has::<Pick>("pick")?;
+    in_interface("balancer").has::<PickAgain>("pick-again")?;
+    in_interface("request-balancer").has::<Update>("update")?;
+    in_interface("request-balancer").has::<RequestPick>("pick")
+}
+
+/// An interface that a component may export.
+struct Shape<'a> {
+    component: &'a InstancePre<Guest>,
+    within: Option<ComponentExportIndex>,
+    interface: &'a str,
+}
+
+impl Shape<'_> {
+    /// An interface that is there has this function, of this type.
+    fn has<F: Signature>(&self, name: &str) -> wasmtime::Result<()> {
+        let Some(within) = &self.within else {
+            return Ok(());
+        };
+        let component = self.component.component();
+        let path = format!("`{}.{name}`", self.interface);
+        match component.get_export(Some(within), name) {
+            Some((ComponentItem::ComponentFunc(function), _)) => {
+                F::check(&function, self.component).with_context(|| format!("{path} differs"))
+            }
+            _ => wasmtime::bail!("{path} is missing"),
+        }
+    }
+}
+
+/// A typed function, as a type alone.
+trait Signature {
+    fn check(function: &ComponentFunc, component: &InstancePre<Guest>) -> wasmtime::Result<()>;
+}
+
+impl<P, R> Signature for TypedFunc<P, R>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    fn check(function: &ComponentFunc, component: &InstancePre<Guest>) -> wasmtime::Result<()> {
+        function.typecheck::<P, R>(&component.instance_type())
+    }
 }
 
 impl Roles {

@@ -169,7 +169,8 @@ impl Fault {
     }
 }
 
-fn thread_cpu_time() -> Duration {
+/// How long this thread has run so far.
+pub(super) fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{self, ServerState, ServerView};
@@ -17,7 +17,7 @@ use super::artifact::Artifact;
 use super::bindings as said;
 use super::guest::{Running, SNAPSHOT, Surroundings};
 use super::interest;
-use super::limits::Fault;
+use super::limits::{Fault, thread_cpu_time};
 use super::runtime::Runtime;
 use super::shared::{Cause, PluginShared};
 use super::slot::WorkerPlugin;
@@ -28,8 +28,8 @@ pub(super) const SLOW_LIMIT: Duration = Duration::from_secs(1);
 /// CPU time of each of these when an instance is made again on its worker, between two requests.
 pub(super) const QUICK_LIMIT: Duration = Duration::from_millis(5);
 
-/// An instance that takes longer than this to make is made again on a thread of its own.
-const QUICK: Duration = Duration::from_millis(1);
+/// An instance that takes more CPU time than this to make is made again on a thread of its own. Most take 0.1 ms.
+const QUICK: Duration = Duration::from_millis(2);
 
 /// What the configuration says of a plugin.
 #[derive(Clone, Debug)]
@@ -128,9 +128,9 @@ pub fn prepare(runtime: &Runtime, plan: Plan<'_>) -> Result<Prepared, PrepareErr
     }
     let recipe = Arc::new(Recipe::new(runtime, &plan));
     let (workers, snapshots) = (plan.workers.max(1), &plan.snapshots);
-    let start = Instant::now();
+    let start = thread_cpu_time();
     let first = recipe.make(snapshots, SLOW_LIMIT)?;
-    if start.elapsed() > QUICK {
+    if thread_cpu_time() - start > QUICK {
         recipe.slow.store(true, Relaxed);
     }
     let mut ready = vec![first];

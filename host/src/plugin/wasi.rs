@@ -79,8 +79,11 @@ fn function(at: &mut LinkerInstance<'_, Guest>, interface: &str, name: &str) -> 
         }
         _ => {
             let path = format!("{interface}#{name}");
-            at.func_new(name, move |store, ty, arguments, results| {
-                let answer = answer(store, &path, &ty, arguments)?;
+            at.func_new(name, move |mut store, ty, arguments, results| {
+                let answer = answer(&mut store, &path, &ty, arguments)?;
+                arguments
+                    .iter()
+                    .try_for_each(|a| give_back(&mut store, a))?;
                 if let (Some(answer), Some(result)) = (answer, results.first_mut()) {
                     *result = answer;
                 }
@@ -108,9 +111,18 @@ fn write(
     Ok((Ok(()),))
 }
 
+/// Handles that a call was lent must be let go of before it returns.
+fn give_back(store: &mut StoreContextMut<'_, Guest>, argument: &Val) -> Result<()> {
+    match argument {
+        Val::Resource(handle) => handle.resource_drop(store),
+        Val::List(items) => items.iter().try_for_each(|item| give_back(store, item)),
+        _ => Ok(()),
+    }
+}
+
 /// The answer to a call of `INTERFACE#FUNCTION`. None: it has no result.
 fn answer(
-    mut store: StoreContextMut<'_, Guest>,
+    store: &mut StoreContextMut<'_, Guest>,
     path: &str,
     ty: &types::ComponentFunc,
     arguments: &[Val],
@@ -124,7 +136,7 @@ fn answer(
             ))),
         };
     };
-    let handle = |store, number| {
+    let handle = |store: &mut StoreContextMut<'_, Guest>, number| {
         ResourceAny::try_from_resource(Resource::<Handle>::new_own(number), store)
             .map(Val::Resource)
     };

@@ -498,7 +498,9 @@ mod tests {
         let store = LocalStore::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..5_000).for_each(|n| drop(store.add(&[(n % 7) as u8], 1, None))));
+                scope.spawn(|| {
+                    (0..5_000).for_each(|n| assert!(store.add(&[(n % 7) as u8], 1, None) > 0))
+                });
             }
         });
         let sum: i64 = (0..7).map(|n| store.add(&[n], 0, None)).sum();

@@ -1,0 +1,10 @@
+;; Asks for the compiler's unsafe intrinsics, which no plugin may.
+(component
+  (import "unsafe-intrinsics" (instance (export "u64-native-load" (func (param "pointer" u64) (result u64)))))
+  (core module $m (func (export "f")))
+  (core instance $i (instantiate $m))
+  (func $f (canon lift (core func $i "f")))
+  (instance $plugin (export "configure" (func $f)))
+  (export "tidegate:plugin/plugin@0.1.0" (instance $plugin))
+  (instance $router (export "on-route" (func $f)))
+  (export "tidegate:plugin/router@0.1.0" (instance $router)))

@@ -1,0 +1,7 @@
+//! Panics.
+
+fn trap() {
+    panic!("this guest traps");
+}
+
+tidegate_guests::misbehaving!(trap);
