@@ -366,7 +366,7 @@ impl Roles {
         exports: &Exports,
     ) -> wasmtime::Result<Roles> {
         Ok(Roles {
-            configure: instance.get_typed_func(&mut *store, &exports.configure)?,
+            configure: instance.get_typed_func(&mut *store, exports.configure)?,
             snapshot: typed(instance, store, &exports.snapshot)?,
             restore: typed(instance, store, &exports.restore)?,
             route: typed(instance, store, &exports.route)?,

@@ -300,16 +300,16 @@ fn intrinsics_type() -> Vec<u8> {
     use ComponentValType::Primitive;
     use PrimitiveValType::{U32, U64};
     let mut instance = InstanceType::new();
-    let functions: [(&str, &[(&str, ComponentValType)], PrimitiveValType); 3] = [
-        ("store-data-address", &[], U64),
-        ("u32-native-load", &[("pointer", Primitive(U64))], U32),
-        ("u64-native-load", &[("pointer", Primitive(U64))], U64),
+    let functions = [
+        ("store-data-address", None, U64),
+        ("u32-native-load", Some("pointer"), U32),
+        ("u64-native-load", Some("pointer"), U64),
     ];
-    for (index, (name, parameters, result)) in functions.into_iter().enumerate() {
+    for (index, (name, parameter, result)) in functions.into_iter().enumerate() {
         instance
             .ty()
             .function()
-            .params(parameters.iter().copied())
+            .params(parameter.map(|pointer| (pointer, Primitive(U64))))
             .result(Some(Primitive(result)));
         instance.export(name, ComponentTypeRef::Func(index as u32));
     }

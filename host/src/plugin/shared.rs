@@ -188,7 +188,7 @@ impl Figures {
         let calls = &self.calls[role as usize];
         let before = calls.load(Relaxed);
         calls.store(before + 1, Relaxed);
-        before % TIMED == 0
+        before.is_multiple_of(TIMED)
     }
 
     #[cold]

@@ -26,10 +26,13 @@ pub struct LocalStore {
     start: Instant,
     map: DashMap<Arc<[u8]>, Entry>,
     /// When keys expire, soonest first; at least once for each key that does. Looked at only when a key comes.
-    expiries: Mutex<BinaryHeap<Reverse<(u64, Arc<[u8]>)>>>,
+    expiries: Mutex<BinaryHeap<Reverse<Expiring>>>,
     entries: AtomicUsize,
     bytes: AtomicUsize,
 }
+
+/// When, and which key.
+type Expiring = (u64, Arc<[u8]>);
 
 struct Entry {
     value: Value,
