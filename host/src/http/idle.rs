@@ -80,11 +80,6 @@ impl Idle {
             list.push((connection, TICK.get()));
         }
     }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.list.borrow().len()
-    }
 }
 
 impl Lease {
@@ -113,5 +108,92 @@ impl Drop for Lease {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    /// Runs on a worker's kind of runtime, with connections to a server that says nothing.
+    fn with_connections<F: Future<Output = ()>>(
+        count: usize,
+        test: impl FnOnce(Vec<Connection>) -> F,
+    ) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut connections = Vec::new();
+            let mut accepted = Vec::new();
+            for _ in 0..count {
+                let socket = TcpStream::connect(listener.local_addr().unwrap())
+                    .await
+                    .unwrap();
+                accepted.push(listener.accept().await.unwrap());
+                connections.push(
+                    Connection::open(socket)
+                        .await
+                        .unwrap()
+                        .ready()
+                        .await
+                        .unwrap(),
+                );
+            }
+            test(connections).await;
+        });
+    }
+
+    #[test]
+    fn a_connection_comes_back_and_is_taken_again() {
+        with_connections(1, |connections| async {
+            let home = to(&"a:1".into());
+            for connection in connections {
+                drop(Lease::new(connection, home.clone()));
+            }
+            assert!(to(&"b:1".into()).take().is_none());
+            assert!(to(&"a:1".into()).take().is_some());
+            assert!(home.take().is_none());
+        });
+    }
+
+    #[test]
+    fn what_is_idle_for_too_long_is_closed() {
+        with_connections(1, |connections| async {
+            let home = to(&"a:1".into());
+            connections
+                .into_iter()
+                .for_each(|connection| home.put(connection));
+            (1..IDLE_TICKS).for_each(|_| sweep());
+            assert_eq!(home.list.borrow().len(), 1);
+            sweep();
+            assert_eq!(home.list.borrow().len(), 0);
+        });
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        with_connections(MOST_IDLE + 3, |connections| async {
+            let home = to(&"a:1".into());
+            connections
+                .into_iter()
+                .for_each(|connection| home.put(connection));
+            assert_eq!(home.list.borrow().len(), MOST_IDLE);
+        });
+    }
+
+    #[test]
+    fn an_address_that_nobody_uses_is_forgotten() {
+        let home = to(&"a:1".into());
+        sweep();
+        assert!(KNOWN.with_borrow(|known| known.contains_key("a:1")));
+        drop(home);
+        sweep();
+        assert!(KNOWN.with_borrow(|known| known.is_empty()));
     }
 }

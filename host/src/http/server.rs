@@ -69,7 +69,6 @@ pub enum Unreadable {
     Malformed,
     /// More than the server reads of one.
     HeadTooLarge,
-    TargetTooLong,
 }
 
 /// What answers requests.
@@ -214,7 +213,6 @@ where
 fn failed(outbox: &Outbox) -> End {
     match outbox.held_back() {
         None => End::Cut,
-        Some(414) => End::Unread(Some(Unreadable::TargetTooLong)),
         Some(431) => End::Unread(Some(Unreadable::HeadTooLarge)),
         Some(_) => End::Unread(Some(Unreadable::Malformed)),
     }
@@ -406,11 +404,10 @@ impl Outgoing {
 impl Drop for Outgoing {
     /// hyper drops a body when it has all of it in its buffers, or when the connection is gone.
     fn drop(&mut self) {
-        if self.ended || hyper::body::Body::is_end_stream(self) {
-            if let Some(mut delivery) = self.delivery.take() {
-                delivery.complete = true;
-                self.outbox.complete(delivery);
-            }
+        let ended = self.ended || hyper::body::Body::is_end_stream(self);
+        if let Some(mut delivery) = self.delivery.take().filter(|_| ended) {
+            delivery.complete = true;
+            self.outbox.complete(delivery);
         }
     }
 }

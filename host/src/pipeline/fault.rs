@@ -13,7 +13,6 @@ pub enum Fault {
     BadRequest,
     HeadTimeout,
     HeadTooLarge,
-    TargetTooLong,
     /// CONNECT: this is no forward proxy.
     ConnectMethod,
     BodyTimeout,
@@ -67,7 +66,6 @@ impl Fault {
             BadRequest | BodyBroken => StatusCode::BAD_REQUEST,
             HeadTimeout | BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            TargetTooLong => StatusCode::URI_TOO_LONG,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
             FilterFailed | ListenerGone | NoServer | ConnectFailed => {
@@ -88,7 +86,6 @@ impl Fault {
             BadRequest => "bad-request",
             HeadTimeout => "request-head-timeout",
             HeadTooLarge => "request-head-too-large",
-            TargetTooLong => "target-too-long",
             ConnectMethod => "connect-method",
             BodyTimeout => "request-body-timeout",
             BodyBroken => "request-body-broken",
@@ -116,9 +113,7 @@ impl Fault {
         use Fault::*;
         let how_far = stage.letter();
         match self {
-            BadRequest | HeadTooLarge | TargetTooLong | ConnectMethod | FilterFailed | NoPool => {
-                *b"PR"
-            }
+            BadRequest | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
             HeadTimeout => *b"cR",
             BodyTimeout => *b"cD",
             BodyBroken => *b"CD",
@@ -144,7 +139,6 @@ impl Fault {
             BadRequest => "The request could not be understood.",
             HeadTimeout => "The request took too long to arrive.",
             HeadTooLarge => "The request's header is too large.",
-            TargetTooLong => "The address is too long.",
             ConnectMethod => "This is not a forward proxy.",
             BodyTimeout => "The request's body took too long to arrive.",
             BodyBroken => "The request's body broke off.",
@@ -193,7 +187,6 @@ impl From<Unreadable> for Fault {
             Unreadable::Late => Fault::HeadTimeout,
             Unreadable::Malformed => Fault::BadRequest,
             Unreadable::HeadTooLarge => Fault::HeadTooLarge,
-            Unreadable::TargetTooLong => Fault::TargetTooLong,
         }
     }
 }
@@ -205,5 +198,135 @@ impl From<Phase> for Fault {
             Phase::RequestBody => Fault::BodyTimeout,
             _ => Fault::FirstByteTimeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault, status (0: none of ours), word, letters where the request had come as far as such a fault is met.
+    const TABLE: &[(Fault, u16, &str, Stage, &[u8; 2])] = &[
+        (Fault::BadRequest, 400, "bad-request", Stage::Request, b"PR"),
+        (
+            Fault::HeadTimeout,
+            408,
+            "request-head-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::HeadTooLarge,
+            431,
+            "request-head-too-large",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ConnectMethod,
+            405,
+            "connect-method",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::BodyTimeout,
+            408,
+            "request-body-timeout",
+            Stage::Head,
+            b"cD",
+        ),
+        (
+            Fault::BodyBroken,
+            400,
+            "request-body-broken",
+            Stage::Head,
+            b"CD",
+        ),
+        (Fault::NoPool, 404, "no-pool", Stage::Queue, b"PR"),
+        (
+            Fault::FilterFailed,
+            503,
+            "filter-failed",
+            Stage::Queue,
+            b"PR",
+        ),
+        (
+            Fault::ListenerGone,
+            503,
+            "listener-gone",
+            Stage::Request,
+            b"KR",
+        ),
+        (Fault::NoServer, 503, "no-server", Stage::Queue, b"SC"),
+        (
+            Fault::ConnectFailed,
+            503,
+            "connect-failed",
+            Stage::Connect,
+            b"SC",
+        ),
+        (
+            Fault::ConnectTimeout,
+            504,
+            "connect-timeout",
+            Stage::Connect,
+            b"sC",
+        ),
+        (
+            Fault::ServerClosed,
+            502,
+            "server-closed",
+            Stage::Head,
+            b"SH",
+        ),
+        (Fault::BadResponse, 502, "bad-response", Stage::Head, b"PH"),
+        (
+            Fault::FirstByteTimeout,
+            504,
+            "first-byte-timeout",
+            Stage::Head,
+            b"sH",
+        ),
+        (Fault::ClientClosed, 0, "client-closed", Stage::Head, b"CH"),
+        (
+            Fault::ClientStalled,
+            0,
+            "client-stalled",
+            Stage::Last,
+            b"cL",
+        ),
+        (
+            Fault::ServerAborted,
+            0,
+            "server-aborted",
+            Stage::Data,
+            b"SD",
+        ),
+        (
+            Fault::ServerStalled,
+            0,
+            "between-bytes-timeout",
+            Stage::Data,
+            b"sD",
+        ),
+        (Fault::Cut, 0, "cut", Stage::Connect, b"KC"),
+        (Fault::Panic, 0, "panic", Stage::Queue, b"IQ"),
+    ];
+
+    #[test]
+    fn each_fault_has_its_status_its_word_and_its_letters() {
+        for (fault, status, word, stage, letters) in TABLE {
+            assert_eq!(
+                fault.status().map_or(0, |status| status.as_u16()),
+                *status,
+                "{fault:?}"
+            );
+            assert_eq!(fault.word(), *word, "{fault:?}");
+            assert_eq!(fault.letters(*stage), **letters, "{fault:?}");
+            assert_eq!(fault.sentence().is_empty(), *status == 0, "{fault:?}");
+        }
+        let words: std::collections::HashSet<_> = TABLE.iter().map(|row| row.2).collect();
+        assert_eq!(words.len(), TABLE.len(), "a word means one fault");
     }
 }

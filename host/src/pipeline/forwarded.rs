@@ -153,10 +153,10 @@ pub fn tell(fields: &mut Fields, exchange: &Exchange, peer: &HeaderValue) {
     if !(exchange.trusted && fields.contains(&PROTO)) {
         fields.set(PROTO, HeaderValue::from_static("http"));
     }
-    if !(exchange.trusted && fields.contains(&FORWARDED_HOST)) {
-        if let Some(host) = &exchange.host_sent {
-            fields.set(FORWARDED_HOST, host.clone());
-        }
+    if let Some(host) = &exchange.host_sent
+        && !(exchange.trusted && fields.contains(&FORWARDED_HOST))
+    {
+        fields.set(FORWARDED_HOST, host.clone());
     }
     fields.set(REQUEST_ID, exchange.record.request_id.clone());
 }

@@ -29,3 +29,6 @@ mod worker;
 pub use accept::accept;
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 pub use worker::{WorkerHandle, Workers};
+
+#[cfg(test)]
+mod tests;

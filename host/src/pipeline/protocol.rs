@@ -66,7 +66,7 @@ impl Connection {
         }
         let chosen = match route::choose(site, listener, exchange)? {
             route::To::Pool(pool) => pool,
-            route::To::Reply(reply) => return Ok(reply),
+            route::To::Reply(reply) => return Ok(*reply),
         };
         if let Some(reply) = filter::of_route(site, exchange).await? {
             return Ok(reply);

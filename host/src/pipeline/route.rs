@@ -12,7 +12,7 @@ use crate::hook::{Choice, Decision, Failure};
 pub enum To {
     /// None: neither router nor listener names one; a filter of the route still may.
     Pool(Option<PoolIndex>),
-    Reply(Answer),
+    Reply(Box<Answer>),
 }
 
 pub fn choose(site: &Site, listener: &ListenerSite, exchange: &mut Exchange) -> Result<To, Fault> {
@@ -33,7 +33,7 @@ pub fn choose(site: &Site, listener: &ListenerSite, exchange: &mut Exchange) -> 
     }
     let pool = match filter::apply(name, exchange, outcome) {
         Ok(Decision::Reply(reply)) if exchange.overruled.is_none() => {
-            return Ok(To::Reply(respond::reply(exchange, *reply)));
+            return Ok(To::Reply(Box::new(respond::reply(exchange, *reply))));
         }
         Ok(Decision::Pool(pool)) => Some(pool),
         Ok(Decision::Next | Decision::Reply(_)) => of_route(route, exchange).or(listener.pool),

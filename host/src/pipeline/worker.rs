@@ -44,9 +44,12 @@ pub struct WorkerHandle {
 /// Makes a site on its worker; given the one before, if there is one.
 pub type MakeSite = Box<dyn FnOnce(Option<&Rc<Site>>) -> Rc<Site> + Send>;
 
+/// Something to be done on the worker.
+type Task = Box<dyn FnOnce(&Rc<Worker>) + Send>;
+
 enum Letter {
     Connection(TcpStream, Arc<str>),
-    Task(Box<dyn FnOnce(&Rc<Worker>) + Send>),
+    Task(Task),
     Stop,
 }
 
@@ -148,6 +151,7 @@ impl WorkerHandle {
     pub async fn drain(&self, deadline: Duration) {
         let (done, drained) = oneshot::channel();
         self.on_worker(move |worker| {
+            worker.close_all(Closing::WhenIdle);
             let worker = worker.clone();
             tokio::task::spawn_local(async move {
                 worker.drain(deadline).await;
@@ -262,7 +266,6 @@ impl Worker {
     }
 
     async fn drain(&self, deadline: Duration) {
-        self.close_all(Closing::WhenIdle);
         if tokio::time::timeout(deadline, self.empty()).await.is_err() {
             self.close_all(Closing::Cut);
             self.empty().await;
