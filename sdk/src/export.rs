@@ -1,3 +1,5 @@
+#![allow(missing_docs)] // Public for the macro alone.
+
 //! How a plugin becomes the exports of a component: `export!`, and the instance behind it. Only the macro is for authors.
 
 use std::cell::{OnceCell, RefCell};
@@ -151,7 +153,7 @@ pub trait Exported: Plugin {
 
 impl<P: Exported> wit::Guest for Component<P> {
     fn configure(context: wit::Context) -> Result<Interest, String> {
-        std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string())));
+        std::panic::set_hook(Box::new(|panic| crate::log::error(in_a_line(panic))));
         let instance = Instance::<P>::new(context)?;
         let interest = instance.interest.clone();
         let fresh = P::cell().with(|cell| cell.set(instance).is_ok());
@@ -160,5 +162,14 @@ impl<P: Exported> wit::Guest for Component<P> {
         } else {
             Err("configured twice".into())
         }
+    }
+}
+
+/// What a panic says and where, for the log.
+fn in_a_line(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let words = panic.payload_as_str().unwrap_or("no message");
+    match panic.location() {
+        Some(place) => format!("panicked at {place}: {words}"),
+        None => format!("panicked: {words}"),
     }
 }

@@ -166,7 +166,7 @@ impl Fetch {
         Step::Fetch(self, state)
     }
 
-    fn into_wit(self, context: &Context) -> wit::Fetch {
+    pub(crate) fn into_wit(self, context: &Context) -> wit::Fetch {
         let pool = match self.to {
             Target::Index(index) => index,
             Target::Name(name) => context
@@ -265,6 +265,7 @@ impl Answer {
 const OF_THE_CONNECTION: &[&str] = &[
     "connection",
     "content-length",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",

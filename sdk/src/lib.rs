@@ -73,6 +73,8 @@
 //! Nothing here depends on a proxy: `cargo test` runs a plugin natively on the [test harness](mod@test), and
 //! `cargo build --release --target wasm32-unknown-unknown` (or `wasm32-wasip2`, or `tidegate plugin build`) makes the `.wasm`.
 
+#![warn(missing_docs)]
+
 // The generated bindings name this crate from outside, by its name.
 extern crate self as tidegate_sdk;
 
@@ -103,7 +105,7 @@ mod request_filter;
 mod response;
 mod response_filter;
 mod router;
-mod settings;
+pub mod settings;
 mod stateful;
 mod sticky;
 pub mod store;

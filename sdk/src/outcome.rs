@@ -99,18 +99,15 @@ impl Outcome {
         self
     }
 
-    /// A note for later plugins and the access log. Setting a name again replaces it.
+    /// A note for later plugins and the access log; 1 KiB of it are kept. Setting a name again replaces it.
     pub fn note(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.notes.push(Note {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.notes.push(made_note(name.into(), value.into()));
         self
     }
 
-    /// Why, in a few words, for the access log.
+    /// Why, in a few words, for the access log; 256 bytes of it are kept.
     pub fn why(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
+        self.reason = Some(cut(reason.into(), 256));
         self
     }
 
@@ -165,4 +162,17 @@ pub(crate) fn field<'a>(headers: &'a [(String, Vec<u8>)], name: &str) -> Option<
         .iter()
         .find(|(known, _)| known.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.as_slice())
+}
+
+/// The host takes no longer ones: what a client sent may make a note long, and must not make the call fail.
+pub(crate) fn made_note(name: String, value: String) -> Note {
+    Note {
+        name,
+        value: cut(value, 1024),
+    }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
 }

@@ -2,7 +2,8 @@
 
 use crate::bindings::response_filter::exports::tidegate::plugin::response_filter as wit;
 use crate::export::{Component, Exported, Instance, Values};
-use crate::{Edit, Note, Plugin, Response};
+use crate::outcome::made_note;
+use crate::{Edit, Plugin, Response};
 
 pub use wit::ResponseOutcome;
 
@@ -66,12 +67,9 @@ impl ResponseOutcome {
         self
     }
 
-    /// A note for later plugins and the access log.
+    /// A note for later plugins and the access log; 1 KiB of it are kept.
     pub fn note(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.notes.push(Note {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.notes.push(made_note(name.into(), value.into()));
         self
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     Router, Slot, Stateful, Step, Sticky, Verdict,
 };
 
+use super::checks::{self, expect};
 use super::host::{FakeHost, Live};
 use super::message::{FakeProbe, FakeRequest, FakeResponse};
 use super::server::FakeServer;
@@ -158,7 +159,9 @@ impl<P: Router> Harness<P> {
     /// Asks the router.
     pub fn route(&self, request: &FakeRequest) -> Route {
         let values = request.values(&self.interest().request);
-        self.run(|instance| instance.route(&values))
+        let route = self.run(|instance| instance.route(&values));
+        expect(checks::route(&route, &self.instance.context));
+        route
     }
 }
 
@@ -166,13 +169,17 @@ impl<P: FetchFilter> Harness<P> {
     /// Asks the request filter.
     pub fn request(&self, request: &FakeRequest) -> Step {
         let values = request.values(&self.interest().request);
-        self.run(|instance| instance.on_request(&values))
+        let step = self.run(|instance| instance.on_request(&values));
+        expect(checks::step(&step, &self.instance.context));
+        step
     }
 
     /// Gives it the answer to a fetch, an [`Answer`] or a [`FetchError`](crate::FetchError).
     pub fn resume(&self, state: u64, answer: impl Into<Answer>) -> Step {
         let answer = answer.into();
-        self.run(|instance| instance.plugin.resume(state, answer))
+        let step = self.run(|instance| instance.plugin.resume(state, answer));
+        expect(checks::step(&step, &self.instance.context));
+        step
     }
 }
 
@@ -198,7 +205,9 @@ impl<P: ResponseFilter> Harness<P> {
     /// Asks the response filter.
     pub fn response(&self, response: &FakeResponse) -> ResponseOutcome {
         let values = response.values(&self.interest().response);
-        self.run(|instance| instance.on_response(&values))
+        let outcome = self.run(|instance| instance.on_response(&values));
+        expect(checks::edits(&outcome.edits).and_then(|()| checks::notes(&outcome.notes)));
+        outcome
     }
 }
 
@@ -268,7 +277,9 @@ impl<P: Sticky> Harness<P> {
     pub fn bind(&self, pool: &str, server: &str, response: &FakeResponse) -> Binding {
         let values = response.values(&self.interest().response);
         let index = self.pool_index(pool);
-        self.run(|instance| instance.bind(index, server, &values))
+        let binding = self.run(|instance| instance.bind(index, server, &values));
+        expect(checks::edits(&binding.edits));
+        binding
     }
 }
 
@@ -354,7 +365,8 @@ impl<P: Plugin> Setup<P> {
             pools: self.pools.clone(),
             routes: self.routes.clone(),
         };
-        let instance = with_host(&host, || Instance::new(context))?;
+        let instance = with_host(&host, || Instance::<P>::new(context))?;
+        checks::interest(&instance.interest)?;
         let empty = |name: &String| FakePool {
             name: name.clone(),
             servers: Vec::new(),

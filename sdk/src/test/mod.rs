@@ -3,7 +3,7 @@
 //! A [`Harness`] configures the plugin as the proxy would, its settings' errors included, and calls its roles with made-up
 //! requests ([`FakeRequest`]), responses ([`FakeResponse`]), servers ([`server()`]) and probes ([`FakeProbe`]). Behind it
 //! stands a [`FakeHost`], with a clock that moves only when told, random bits that are the same at each run, and ears for logs
-//! and counters.
+//! and counters. An answer that the proxy would refuse fails the test.
 //!
 //! ```
 //! use tidegate_sdk::prelude::*;
@@ -26,6 +26,7 @@
 //! assert_eq!(plugin.pick_again("app", &["a", "b"]).as_deref(), Some("c"));
 //! ```
 
+mod checks;
 mod harness;
 mod host;
 mod message;
