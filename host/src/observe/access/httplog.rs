@@ -38,7 +38,7 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     request_line(out, request);
 }
 
-/// A client whose port no trusted proxy told has port 0, as after HAProxy's `set-src`.
+/// A client whose port no trusted proxy told has port 0: parsers want a number there.
 fn client(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
     field(out, request.client_address.as_bytes());
     out.push(b':');

@@ -1,4 +1,5 @@
-//! Lines against what HAProxy 2.6 and nginx 1.22 wrote for the same requests, and the way of a line from a worker to its target.
+//! Lines against what HAProxy 2.6.12 and nginx 1.22.1 wrote for such requests (quoted where a test has one), and the way of a
+//! line from a worker to its target.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
