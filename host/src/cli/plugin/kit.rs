@@ -38,6 +38,8 @@ fn manifest() -> String {
     // The SDK's own lints are the workspace's affair.
     manifest.remove("lints");
     manifest.remove("dev-dependencies");
+    // Its examples stay behind.
+    manifest.remove("example");
     format!(
         "# The SDK of tidegate {}; written by `tidegate plugin new`.\n{manifest}",
         env!("CARGO_PKG_VERSION")
