@@ -133,7 +133,7 @@ fn names_held_once<'a>(packages: &[&'a Table]) -> BTreeSet<&'a str> {
     once.map(|(name, _)| name).collect()
 }
 
-/// As cargo writes it, to the letter, so that `--locked` holds. A dependency carries its version only where there are several.
+/// As cargo writes it; the first build drops what no feature asks for. A dependency carries its version only where there are several.
 fn entry(package: &Table, once: &BTreeSet<&str>) -> String {
     let mut out = String::from("\n[[package]]\n");
     for key in ["name", "version", "source", "checksum"] {
