@@ -12,6 +12,7 @@ mod first_run;
 mod forwarding;
 mod leaving;
 mod logs;
+mod plugin_cli;
 mod readme;
 mod reload;
 mod routing;

@@ -44,6 +44,11 @@ pub fn bench(host: &Host, flags: &Bench) -> Result<(), Failure> {
         rows.push(figures.row(role));
     }
     drop(progress);
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "note: this tidegate is a debug build; figures of a release build are several times smaller"
+        );
+    }
     print(&table(&["role", "ns/call min", "median", "calls"], &rows))
 }
 
