@@ -1,78 +1,37 @@
-//! `tidegate plugin`: what `new` writes builds and passes its tests as it is, and the built file does what its cases say.
+//! `tidegate plugin` and the other commands where they say no, and what `inspect` and a failed case show. From `plugin new` to a
+//! served request is the story of `authoring`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use tidegate_tests::{shipped, tidegate};
 
 #[test]
-fn a_new_router_works_from_end_to_end() {
-    let plugin = New::plugin("by-tenant", "router");
-    plugin.passes_its_own_tests();
-    let shown = plugin.build(&[]);
-    assert!(shown.contains("roles     router\n"), "{shown}");
-    assert!(shown.contains("kind      module\n"), "{shown}");
-    plugin.passes_its_cases();
-    let figures = plugin.fine(&[
-        "plugin",
-        "bench",
-        "by_tenant.wasm",
-        "--cases",
-        "cases.toml",
-        "--time",
-        "20",
-    ]);
-    assert!(figures.contains("router"), "{figures}");
-}
-
-#[test]
-fn a_new_balancer_works_from_end_to_end() {
-    let plugin = New::plugin("near", "balancer");
-    plugin.passes_its_own_tests();
-    let shown = plugin.build(&[]);
-    assert!(shown.contains("roles     balancer\n"), "{shown}");
-    plugin.passes_its_cases();
-    let figures = plugin.fine(&[
-        "plugin",
-        "bench",
-        "near.wasm",
-        "--servers",
-        "1000",
-        "--time",
-        "20",
-    ]);
-    assert!(figures.contains("balancer, 1000 servers"), "{figures}");
-}
-
-#[test]
-fn a_new_filter_works_from_end_to_end() {
-    let plugin = New::plugin("gate", "filter");
-    plugin.passes_its_own_tests();
-    let shown = plugin.build(&[]);
-    assert!(
-        shown.contains("roles     request-filter, response-filter\n"),
-        "{shown}"
+fn inspect_tells_what_a_file_is() {
+    let folder = folder();
+    fs::write(folder.path().join("router.wasm"), shipped("router")).unwrap();
+    let output = run(folder.path(), &["plugin", "inspect", "router.wasm"]);
+    let words = text(&output.stdout);
+    assert!(words.contains("roles     router\n"), "{words}");
+    let output = run(
+        folder.path(),
+        &["plugin", "inspect", "--json", "router.wasm"],
     );
-    plugin.passes_its_cases();
-    let figures = plugin.fine(&["plugin", "bench", "gate.wasm", "--time", "20"]);
-    assert!(
-        figures.contains("request-filter") && figures.contains("response-filter"),
-        "{figures}"
-    );
-}
-
-#[test]
-fn both_wasm_targets_make_the_same_plugin() {
-    let plugin = New::plugin("either", "router");
-    let shown = plugin.build(&["--target", "wasm32-wasip2"]);
-    assert!(shown.contains("kind      component\n"), "{shown}");
-    plugin.passes_its_cases();
-    let json = plugin.fine(&["plugin", "inspect", "--json", "either.wasm"]);
-    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json["roles"], serde_json::json!(["router"]));
-    assert_eq!(json["kind"], "component");
-    assert_eq!(json["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(json["kind"], "module");
+    assert_eq!(json["size"], shipped("router").len());
+    assert!(
+        words.contains(json["sha256"].as_str().expect("a text")),
+        "{words}"
+    );
+    let imports = json["imports"].as_array().expect("a list");
+    let ours = |name: &serde_json::Value| {
+        name.as_str()
+            .is_some_and(|name| name.starts_with("tidegate:plugin/"))
+    };
+    assert!(imports.iter().all(ours), "{imports:?}");
 }
 
 #[test]
@@ -137,90 +96,14 @@ fn what_is_given_wrongly_is_one_clear_error() {
     assert_eq!(run(folder.path(), &["fly"]).status.code(), Some(2));
 }
 
-/// A crate that `plugin new` has just written. All of them lie below the target folder, each at its own fixed place, and share
-/// what they are built from.
-struct New {
-    name: &'static str,
-    folder: PathBuf,
-}
-
-impl New {
-    fn plugin(name: &'static str, role: &str) -> New {
-        let below = target().join("crates");
-        let folder = below.join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&below).unwrap();
-        let plugin = New { name, folder };
-        let output = run(&below, &["plugin", "new", name, "--role", role]);
-        plugin.need(&output);
-        plugin
-    }
-
-    fn passes_its_own_tests(&self) {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(&self.folder)
-            .args(["test", "--quiet"])
-            .env("CARGO_TARGET_DIR", target())
-            .output()
-            .expect("cargo runs");
-        self.need(&output);
-        assert!(
-            text(&output.stdout).contains(" passed; 0 failed"),
-            "{}",
-            text(&output.stdout)
-        );
-    }
-
-    fn build(&self, arguments: &[&str]) -> String {
-        let file = self.file();
-        let all = [&["plugin", "build", "-o", &file][..], arguments].concat();
-        self.fine(&all)
-    }
-
-    fn passes_its_cases(&self) {
-        let said = self.fine(&["plugin", "test", &self.file()]);
-        assert!(said.contains(" 0 failed"), "{said}");
-    }
-
-    fn file(&self) -> String {
-        format!("{}.wasm", self.name.replace('-', "_"))
-    }
-
-    fn fine(&self, arguments: &[&str]) -> String {
-        let output = run(&self.folder, arguments);
-        self.need(&output);
-        text(&output.stdout)
-    }
-
-    fn need(&self, output: &Output) {
-        assert!(
-            output.status.success(),
-            "{}: {}\n{}{}",
-            self.name,
-            output.status,
-            text(&output.stdout),
-            text(&output.stderr)
-        );
-    }
-}
-
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(tidegate())
         .current_dir(folder)
         .args(arguments)
         .env("NO_COLOR", "1")
-        .env("CARGO_TARGET_DIR", target())
-        .env("XDG_CACHE_HOME", target().join("cache"))
+        .env("XDG_CACHE_HOME", folder)
         .output()
         .expect("the binary runs")
-}
-
-fn target() -> PathBuf {
-    let below = tidegate()
-        .ancestors()
-        .nth(2)
-        .expect("target/<profile>/tidegate");
-    below.join("tests-plugins")
 }
 
 fn folder() -> tempfile::TempDir {
