@@ -14,7 +14,7 @@ pub struct Origin {
     pub address: SocketAddr,
 }
 
-const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
+const NAMES: [&str; 3] = ["origin-1", "origin-2", "origin-3"];
 
 /// They run on a thread of their own, to the end of the process.
 pub fn start() -> io::Result<Vec<Origin>> {
