@@ -41,7 +41,10 @@ pub fn take(fields: &mut Fields) -> Said {
         return said;
     }
     if fields.lists(&CONNECTION, "upgrade") {
-        said.upgrade = fields.first(&UPGRADE).cloned();
+        said.upgrade = fields
+            .first(&UPGRADE)
+            .filter(|value| !tokens(value).any(is_http))
+            .cloned();
     }
     said.trailers = fields.all(&TE).flat_map(tokens).any(is_trailers);
     for value in fields.all(&CONNECTION) {
@@ -52,6 +55,14 @@ pub fn take(fields: &mut Fields) -> Said {
         fields.remove(name);
     }
     said
+}
+
+/// HTTP itself in another version (RFC 7540, 3.2). Through such a tunnel would come requests that nobody decides about.
+fn is_http(protocol: &[u8]) -> bool {
+    let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+    [&b"h2c"[..], b"h2", b"h3", b"http"]
+        .iter()
+        .any(|http| name.eq_ignore_ascii_case(http))
 }
 
 /// `trailers`, with or without a weight.
@@ -130,6 +141,24 @@ mod tests {
         ]);
         assert_eq!(take(&mut head).upgrade.unwrap(), "websocket");
         assert!(names(&head).is_empty());
+    }
+
+    #[test]
+    fn an_upgrade_to_http_is_not_passed_on() {
+        for protocol in ["h2c", "H2C, websocket", "websocket, HTTP/2.0", "h2"] {
+            let mut head = Fields::default();
+            head.set(
+                CONNECTION,
+                HeaderValue::from_static("upgrade, http2-settings"),
+            );
+            head.set(UPGRADE, HeaderValue::from_static(protocol));
+            head.set(
+                HeaderName::from_static("http2-settings"),
+                HeaderValue::from_static("x"),
+            );
+            assert_eq!(take(&mut head).upgrade, None, "{protocol}");
+            assert!(names(&head).is_empty());
+        }
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Fields {
         self.0.contains_key(name)
     }
 
+    /// Makes room for so many fields more, at once.
+    pub fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     /// Replaces every occurrence by this one.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.insert(name, value);

@@ -6,10 +6,12 @@
 
 pub mod body;
 pub mod client;
+pub mod delivery;
 pub mod hop;
 pub mod idle;
 pub mod link;
 pub mod message;
+mod refusal;
 pub mod server;
 mod stream;
 pub mod tunnel;

@@ -13,27 +13,25 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::body::{Body, Broken};
+use super::body::Body;
 use super::client::Upgrade;
+use super::delivery::{Delivery, Ledger, Outgoing};
 use super::link::{Blame, Closing, Link, Phase};
 use super::message::{Fields, RequestHead, ResponseHead};
+use super::refusal::{linger, refuse};
 use super::stream::{ClientStream, Outbox};
 use super::tunnel;
 
 /// Bytes of a request's head, and of its trailers; 431 above. What nginx allows (4 buffers of 8 KiB).
 const LARGEST_HEAD: usize = 32 << 10;
-
-/// How long a client may take to see our last answer before the connection is closed under what it still sends.
-const LINGER: Duration = Duration::from_secs(2);
 
 pub struct Request {
     pub head: RequestHead,
@@ -76,34 +74,6 @@ pub trait Service {
     fn call(&self, request: Request) -> impl Future<Output = Response>;
     /// The answer to what never became a request; the connection is closed after it.
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response;
-}
-
-/// Told how an answer ended. Called once.
-pub trait Ledger {
-    fn ended(&mut self, ending: Ending);
-}
-
-pub struct Ending {
-    /// None: it was delivered whole.
-    pub broken: Option<Blame>,
-    /// The answer itself was complete; what broke was its last way to the client.
-    pub complete: bool,
-    pub at: Instant,
-    /// To the client, head and framing included.
-    pub bytes_out: u64,
-    pub body_bytes_out: u64,
-    /// Of the request's body.
-    pub bytes_in: u64,
-}
-
-/// An answer on its way to the client. Dropped before its end, it has failed.
-pub struct Delivery {
-    ledger: Option<Box<dyn Ledger>>,
-    link: Rc<Link>,
-    /// What had been written to the client before.
-    before: u64,
-    body: u64,
-    complete: bool,
 }
 
 /// Serves a connection until it ends.
@@ -284,27 +254,14 @@ async fn exchange<S: Service>(
         ledger,
         tunnel: through,
     } = response;
-    let mut delivery = Some(Delivery {
-        ledger: Some(ledger),
-        link: link.clone(),
-        before,
-        body: 0,
-        complete: false,
-    });
+    let mut delivery = Some(Delivery::new(ledger, link.clone(), before));
     if let Some(through) = through {
         link.enter(Phase::Busy, Duration::ZERO);
         tunnel.replace(delivery.take().map(|delivery| (through, delivery)));
     } else {
         link.enter(Phase::Delivery, link.timeouts().body);
     }
-    let outgoing = Outgoing {
-        body,
-        between_bytes,
-        link,
-        outbox,
-        delivery,
-        ended: false,
-    };
+    let outgoing = Outgoing::new(body, between_bytes, link, outbox, delivery);
     let mut response = http::Response::new(outgoing);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.fields.0;
@@ -338,109 +295,6 @@ fn request_head(parts: http::request::Parts) -> RequestHead {
     }
 }
 
-/// A response's body as hyper takes it.
-struct Outgoing {
-    body: Body,
-    between_bytes: Duration,
-    link: Rc<Link>,
-    outbox: Rc<Outbox>,
-    delivery: Option<Delivery>,
-    ended: bool,
-}
-
-impl hyper::body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        if this.link.take_expired() == Some(Phase::ResponseBody) {
-            this.link.blame(Blame::ServerTimeout);
-            return Poll::Ready(Some(Err(Broken::timed_out())));
-        }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Pending => {
-                if this.link.phase() != Phase::ResponseBody {
-                    this.link.enter(Phase::ResponseBody, this.between_bytes);
-                }
-                Poll::Pending
-            }
-            Poll::Ready(frame) => {
-                match &frame {
-                    None => this.ended = true,
-                    Some(Err(_)) => this.link.blame(Blame::Server),
-                    Some(Ok(frame)) => this.count(frame),
-                }
-                if this.link.phase() == Phase::ResponseBody {
-                    this.link.enter(Phase::Delivery, this.link.timeouts().body);
-                }
-                Poll::Ready(frame)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Outgoing {
-    fn count(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(data), Some(delivery)) = (frame.data_ref(), &mut self.delivery) {
-            delivery.body += data.len() as u64;
-        }
-        // Trailers are the last frame.
-        self.ended |= frame.is_trailers();
-    }
-}
-
-impl Drop for Outgoing {
-    /// hyper drops a body when it has all of it in its buffers, or when the connection is gone.
-    fn drop(&mut self) {
-        let ended = self.ended || hyper::body::Body::is_end_stream(self);
-        if let Some(mut delivery) = self.delivery.take().filter(|_| ended) {
-            delivery.complete = true;
-            self.outbox.complete(delivery);
-        }
-    }
-}
-
-impl Delivery {
-    /// The last byte has been handed to the kernel.
-    pub(super) fn ended_well(mut self, at: Instant) {
-        self.tell(None, at);
-    }
-
-    fn tell(&mut self, broken: Option<Blame>, at: Instant) {
-        let Some(mut ledger) = self.ledger.take() else {
-            return;
-        };
-        ledger.ended(Ending {
-            broken,
-            complete: self.complete,
-            at,
-            bytes_out: self.link.traffic().1 - self.before,
-            body_bytes_out: self.body,
-            bytes_in: self.link.body_read(),
-        });
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if self.ledger.is_some() {
-            self.tell(Some(self.link.blamed()), Instant::now());
-        }
-    }
-}
-
 /// After the 101: bytes both ways.
 async fn pass(
     link: &Rc<Link>,
@@ -463,64 +317,9 @@ async fn pass(
         tunnel.silence,
     )
     .await;
-    delivery.body = link.traffic().1 - before.1;
+    delivery.body_was(link.traffic().1 - before.1);
     link.count_body((link.traffic().0 - before.0) as usize);
     if well {
         delivery.ended_well(Instant::now());
     }
-}
-
-/// Answers what hyper could not read, and closes.
-async fn refuse(mut client: ClientStream, response: Response) {
-    let link = client.link.clone();
-    let before = link.traffic().1;
-    link.enter(Phase::Delivery, Duration::ZERO);
-    let mut delivery = Delivery {
-        ledger: Some(response.ledger),
-        link: link.clone(),
-        before,
-        body: 0,
-        complete: false,
-    };
-    let Ok(body) = response.body.collect(usize::MAX).await else {
-        return;
-    };
-    let bytes = head_bytes(&response.head, body.len());
-    let sending = async {
-        client.write_all(&bytes).await?;
-        client.write_all(&body).await
-    };
-    match tokio::time::timeout(LINGER, sending).await {
-        Ok(Ok(())) => {
-            delivery.body = body.len() as u64;
-            delivery.ended_well(Instant::now());
-            let _ = client.socket.shutdown().await;
-            linger(&mut client.socket).await;
-        }
-        Ok(Err(_)) => {}
-        Err(_) => link.blame(Blame::ClientTimeout),
-    }
-}
-
-fn head_bytes(head: &ResponseHead, length: usize) -> Vec<u8> {
-    let reason = head.status.canonical_reason().unwrap_or_default();
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
-    for (name, value) in head.fields.iter() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(
-        format!("content-length: {length}\r\nconnection: close\r\n\r\n").as_bytes(),
-    );
-    bytes
-}
-
-/// Reads on for a while: closing under what a client still sends resets the connection, and with it the answer may be lost
-/// (RFC 9112, 9.6).
-async fn linger(socket: &mut TcpStream) {
-    let mut sink = [0; 4096];
-    let reading = async { while matches!(socket.read(&mut sink).await, Ok(1..)) {} };
-    let _ = tokio::time::timeout(LINGER, reading).await;
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::delivery::Delivery;
 use super::link::{Link, Phase};
-use super::server::Delivery;
 
 pub struct ClientStream {
     pub socket: TcpStream,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::worker::WorkerHandle;
+use super::workers::WorkerHandle;
 use crate::net;
 
 /// Accepts for the listener of that name, until the future is dropped. What waits in the socket's queue then is not lost as

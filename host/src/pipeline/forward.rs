@@ -20,6 +20,9 @@ use crate::http::server::Tunnel;
 use crate::http::{Body, RequestHead};
 use crate::net;
 
+/// Fields that are ours.
+const MOST_OF_OURS: usize = 8;
+
 /// Why an attempt failed.
 struct Failed {
     fault: Fault,
@@ -176,6 +179,7 @@ fn no_answer(why: Why, begun: bool) -> Fault {
 fn outgoing(exchange: &Exchange, peer: &HeaderValue) -> RequestHead {
     let mut head = exchange.head.clone();
     let fields = &mut head.fields;
+    fields.reserve(MOST_OF_OURS);
     forwarded::tell(fields, exchange, peer);
     // The engine asks for a body as soon as a server takes it: the expectation ends here (RFC 9110, 10.1.1).
     fields.remove(&EXPECT);

@@ -15,7 +15,7 @@ use crate::base::event::{RequestEnded, Times};
 use crate::base::ids::Generation;
 use crate::hook::ConnectionFacts;
 use crate::http::Link;
-use crate::http::server::{Ending, Ledger};
+use crate::http::delivery::{Ending, Ledger};
 use crate::upstream::{self, live::InFlight};
 
 /// Lower case, without a port.

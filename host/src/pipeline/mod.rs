@@ -25,10 +25,11 @@ mod respond;
 mod route;
 mod site;
 mod worker;
+mod workers;
 
 pub use accept::accept;
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
-pub use worker::{WorkerHandle, Workers};
+pub use workers::{WorkerHandle, Workers};
 
 #[cfg(test)]
 mod tests;

@@ -138,6 +138,10 @@ impl Connection {
     fn receive(&self, site: &Site, exchange: &mut Exchange) -> Result<(), Fault> {
         let head = &mut exchange.head;
         exchange.said = hop::take(&mut head.fields);
+        if head.version == Version::HTTP_10 {
+            // RFC 9110, 7.8: HTTP/1.0 knows no Upgrade.
+            exchange.said.upgrade = None;
+        }
         if head.method == Method::CONNECT {
             return Err(Fault::ConnectMethod);
         }
