@@ -96,7 +96,6 @@ mod interest;
 pub mod log;
 mod outcome;
 pub mod path;
-mod period;
 mod plugin;
 mod pool;
 mod request;
@@ -132,7 +131,6 @@ pub use input::Input;
 pub use interest::Interest;
 #[doc(inline)]
 pub use outcome::{Decision, Edit, Note, Outcome, Reply, next, reply};
-pub use period::Period;
 pub use plugin::{Context, NoSettings, Plugin};
 pub use pool::{PerPool, Pool, Server, ServerState};
 pub use request::Request;

@@ -138,7 +138,7 @@ mod tests {
             ),
             (
                 json!({ "retry-after": "5" }),
-                "key `retry-after`: `5` is no length of time",
+                "key `retry-after`: `5` has no unit",
             ),
             (
                 json!({ "headers": { "content-length": "1" } }),

@@ -1,9 +1,12 @@
 //! The settings as written, and the answer made of them once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_sdk::{Outcome, Period, field, reply};
+use serde::de::Deserializer;
+use tidegate_sdk::settings::duration;
+use tidegate_sdk::{Outcome, field, reply};
 
 /// The largest body, in bytes. Each worker holds it, and a copy is made for each answer.
 pub const LARGEST: usize = 256 * 1024;
@@ -22,7 +25,8 @@ pub struct Settings {
     body: String,
     content_type: Option<String>,
     headers: BTreeMap<String, String>,
-    retry_after: Option<Period>,
+    #[serde(deserialize_with = "wait")]
+    retry_after: Option<Duration>,
     path: Option<String>,
     path_exact: Option<String>,
     reason: Option<String>,
@@ -77,7 +81,7 @@ impl Settings {
             None if self.body.is_empty() => {}
             None => answer = answer.set("content-type", "text/plain; charset=utf-8"),
         }
-        if let Some(Period(wait)) = self.retry_after {
+        if let Some(wait) = self.retry_after {
             answer = answer.retry_after(wait);
         }
         for (name, value) in &self.headers {
@@ -126,6 +130,10 @@ impl Settings {
             )),
         }
     }
+}
+
+fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 fn rooted<'a>(key: &str, path: &'a str) -> Result<&'a str, String> {

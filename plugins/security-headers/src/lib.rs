@@ -225,10 +225,7 @@ mod tests {
                 json!({ "cross-origin-opener-policy": "unsafe" }),
                 "is none of",
             ),
-            (
-                json!({ "hsts": { "max-age": "365" } }),
-                "is no length of time",
-            ),
+            (json!({ "hsts": { "max-age": "365" } }), "`365` has no unit"),
             (json!({ "hsts": { "preload": true } }), "key `hsts.preload`"),
             (json!({ "hsts": "1y" }), "key `hsts`"),
             (json!({ "frame-options": 1 }), "key `frame-options`"),

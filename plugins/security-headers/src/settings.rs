@@ -1,11 +1,12 @@
 //! The settings as written, and the headers made of them once.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use tidegate_sdk::{Period, field};
+use tidegate_sdk::field;
 
 use crate::Header;
 
@@ -65,7 +66,8 @@ enum Hsts {
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Policy {
-    max_age: Period,
+    #[serde(deserialize_with = "tidegate_sdk::settings::duration")]
+    max_age: Duration,
     include_subdomains: bool,
     preload: bool,
 }
@@ -75,7 +77,7 @@ const YEAR: u64 = 365 * 24 * 60 * 60;
 
 impl Default for Policy {
     fn default() -> Policy {
-        let max_age = Period(std::time::Duration::from_secs(YEAR));
+        let max_age = Duration::from_secs(YEAR);
         Policy {
             max_age,
             include_subdomains: false,
@@ -151,7 +153,7 @@ impl Hsts {
             Hsts::Switch(true) => &default,
             Hsts::Policy(policy) => policy,
         };
-        let seconds = policy.max_age.0.as_secs();
+        let seconds = policy.max_age.as_secs();
         if policy.preload && (!policy.include_subdomains || seconds < YEAR) {
             return Err("key `hsts.preload`: browsers' preload lists ask for include-subdomains = true and a max-age of 365d or more".to_owned());
         }
