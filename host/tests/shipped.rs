@@ -9,8 +9,6 @@ use std::process::Command;
 
 use tidegate::shipped;
 
-const LISTENER: &str =
-    "\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\npool = \"app\"\n";
 const POOL: &str = "\n[[pool]]\nname = \"app\"\nservers = [{ address = \"127.0.0.1:9001\" }]\n";
 
 #[test]
@@ -61,10 +59,15 @@ fn examples(text: &str) -> Vec<String> {
 }
 
 fn whole(mut example: String) -> String {
-    for (section, text) in [("[[listener]]", LISTENER), ("[[pool]]", POOL)] {
-        if !example.contains(section) {
-            example += text;
-        }
+    if !example.contains("[[pool]]") {
+        example += POOL;
+    }
+    if !example.contains("[[listener]]") {
+        let (_, pool) = example.split_once("[[pool]]").expect("it has one now");
+        let name = pool.lines().find(|line| line.starts_with("name = "));
+        let listener = "\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n";
+        let pool = name.expect("a pool has a name").replacen("name", "pool", 1);
+        example = format!("{example}{listener}{pool}\n");
     }
     example
 }
