@@ -7,6 +7,7 @@ mod balancing;
 mod check;
 mod examples;
 mod faults;
+mod fetching;
 mod filters;
 mod first_run;
 mod forwarding;
