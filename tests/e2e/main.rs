@@ -13,6 +13,7 @@ mod first_run;
 mod forwarding;
 mod leaving;
 mod logs;
+mod misbehaving;
 mod plugin_cli;
 mod readme;
 mod reload;

@@ -125,10 +125,9 @@ impl Drop for Process {
                     self.name,
                     lines.len()
                 );
-                lines
-                    .iter()
-                    .skip(skipped)
-                    .for_each(|line| eprintln!("{line}"));
+                for line in lines.iter().skip(skipped) {
+                    eprintln!("{}", line.chars().take(400).collect::<String>());
+                }
             }
         }
     }

@@ -325,6 +325,18 @@ impl Proxy {
         .collect()
     }
 
+    /// The access log's line of that request. Lines of different workers come in no certain order.
+    #[track_caller]
+    pub fn logged(&self, target: &str) -> serde_json::Value {
+        wait_for(&format!("the access log's line of {target}"), || {
+            let lines = self.stdout();
+            let mut values = lines
+                .iter()
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            values.find(|line| line["target"] == target)
+        })
+    }
+
     /// Returns once a line of the log holds all of these words.
     #[track_caller]
     pub fn wait_for_log(&self, words: &[&str]) -> String {

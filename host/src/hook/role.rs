@@ -44,6 +44,9 @@ pub trait Balancer {
         random: u64,
         tried: &[Slot],
     ) -> Result<Option<Slot>, Failure>;
+
+    /// Told that its pick is no server of that pool: whatever it is, it is no decision.
+    fn picked_stranger(&self, _pool: PoolIndex, _slot: Slot) {}
 }
 
 impl<F: Fn(&dyn RequestView) -> Result<Choice, Failure>> Router for F {

@@ -41,7 +41,7 @@ enum Said<'a> {
     Usable(&'a Member),
     Unusable(Slot),
     Nobody,
-    /// It failed.
+    /// It failed, or speaks of a server that the pool doesn't have.
     Nothing,
 }
 
@@ -58,7 +58,11 @@ fn ask<'a>(
         Ok(None) => Said::Nobody,
         Ok(Some(slot)) => match pool.member(slot) {
             Some(server) if server.takes_users() && !tried.contains(&slot) => Said::Usable(server),
-            _ => Said::Unusable(slot),
+            Some(_) => Said::Unusable(slot),
+            None => {
+                balancer.picked_stranger(index, slot);
+                Said::Nothing
+            }
         },
     }
 }

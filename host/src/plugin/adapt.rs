@@ -78,6 +78,13 @@ impl Balancer for WorkerPlugin {
             Ok(picked.map(Slot))
         })
     }
+
+    fn picked_stranger(&self, pool: PoolIndex, slot: Slot) {
+        let (pool, slot) = (pool.0, slot.0);
+        self.answered_badly(format!(
+            "it picks slot {slot}, which no server of pool {pool} has"
+        ));
+    }
 }
 
 /// Names and values are copied: a fetch's answer costs a round trip, and a copy is nothing beside it.

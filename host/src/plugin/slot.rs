@@ -129,6 +129,17 @@ impl WorkerPlugin {
         })
     }
 
+    /// What it answered turned out, later, to be what it may not say.
+    #[cold]
+    pub(super) fn answered_badly(&self, detail: String) {
+        let Ok(mut place) = self.place.try_borrow_mut() else {
+            return;
+        };
+        if matches!(place.seat, Seat::Seated(_)) {
+            self.failed(&mut place, &Fault::bad_answer(detail));
+        }
+    }
+
     /// Makes an instance again if it is time, or takes one that was made meanwhile.
     #[cold]
     fn take_seat(&self, place: &mut Place) {
