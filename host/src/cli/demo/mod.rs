@@ -7,6 +7,7 @@ mod tour;
 use std::fs;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::shipped;
@@ -30,10 +31,7 @@ pub fn demo(host: &Host, flags: &Demo) -> Result<(), Failure> {
         ));
     }
     let origins = origins::start().map_err(failed("start the origins"))?;
-    let folder = tempfile::Builder::new()
-        .prefix("tidegate-demo-")
-        .tempdir()
-        .map_err(failed("make a temporary folder"))?;
+    let folder = folder().map_err(failed("make a temporary folder"))?;
     let token = token().map_err(failed("make a token"))?;
     let path = folder.path().join("tidegate.toml");
     write(&path, config(flags, &origins, &token).as_bytes())?;
@@ -130,6 +128,14 @@ servers = [
     )
 }
 
+/// The config in it holds the token.
+fn folder() -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("tidegate-demo-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+}
+
 /// 128 bits from the system, as hex.
 fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
@@ -154,6 +160,13 @@ mod tests {
             words.contains(&address.to_string()) && words.contains("--admin"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn nobody_else_reads_the_token() {
+        let folder = folder().unwrap();
+        let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

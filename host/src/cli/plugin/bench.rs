@@ -12,7 +12,7 @@ use super::super::Host;
 use super::super::arguments::Bench;
 use super::super::terminal::{Failure, Progress, print, table};
 use super::cases::{self, Cases, Request, Response, Server};
-use super::drive::{FakeRequest, FakeResponse};
+use super::fake::{FakeRequest, FakeResponse};
 use super::stage::{Actor, Refusal, Setup, Stage};
 use super::{load, runtime};
 

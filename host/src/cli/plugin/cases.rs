@@ -10,55 +10,8 @@ use toml::Spanned;
 use super::super::terminal::{Failure, failed};
 use super::want::Want;
 
-pub const HELP: &str = r#"The cases file is TOML. All keys but `name` may be left out.
-
-  pools = ["app", "acme"]                  # the config's pools; default ["app"]
-  routes = ["api"]                         # the names of its [[route]] entries
-  grants = ["fetch:auth"]                  # as in [[plugin]]
-
-  [settings]                               # the plugin's `config`
-  tenants = { acme = "acme" }
-
-  [[server]]                               # for a balancer; belongs to the first pool unless it says `pool`
-  name = "a"
-  weight = 3                               # default 1
-  state = "ready"                          # or drain, down
-  backup = false
-  labels = { zone = "a" }
-  in-flight = 2                            # live counters: requests in flight,
-  first-byte = "3ms"                       # average time to the first byte
-
-  [[case]]
-  name = "a known tenant goes to its own pool"
-  request = { path = "/x?y=1", headers = { x-tenant = "acme" } }
-  expect = { pool = "acme", edits = ["set x-tenant-tier: gold"] }
-
-  [[case]]
-  name = "servers are taken in turn"
-  pick = { times = 3 }
-  expect = { picks = ["a", "b", "a"] }
-
-A case has its own instance of the plugin. It gives one of
-
-  request   { method, scheme, version, host, path, headers, client, listener, server-name, notes, route, pool }
-            to the router or the request filter; a header's value is a text, or a list for several fields
-  response  { status, server, headers } to the response filter, beside `request`
-  pick      { pool, times, tried, hold, random } to the balancer, beside `request`; hold = true leaves the picked requests
-            in flight, so that later picks see them
-
-and, where a filter fetches, `answers = [{ status, headers, body }, "timeout", "refused", "too-large"]`. `role = "router"` or
-"filter" says whom to ask when the plugin is both. `steps = [{ request, expect }, …]` asks one instance several times;
-`settings` and `servers` in a case replace the file's; `refused = "words"` expects the settings to be refused with these words.
-
-`expect` compares what it names, and nothing else:
-
-  next = true | pool = "NAME" | reply = { status, headers, body }
-  route, path, reason, notes = { NAME = "value" }
-  edits = ["set NAME: value", "append NAME: value", "remove NAME"]        all of them, in order
-  fetches = [{ pool, method, path, headers, body }]                       all of them, in order
-  picks = ["a", "b", "(none)"], or counts = { a = 100, b = 100 } with within = 10
-
-Exit code 1 when a case fails."#;
+/// The format, for `plugin test --help`.
+pub const HELP: &str = include_str!("cases.txt");
 
 /// What a pick that answers no server is written as.
 pub const NONE: &str = "(none)";

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cases;
 mod drive;
+mod fake;
 mod got;
 mod inspect;
 mod kit;

@@ -1,0 +1,221 @@
+//! The admin port of a running proxy, and what it answers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::super::terminal::{Failure, failed};
+use super::tables::{lines, list};
+
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
+/// The largest answer that is read.
+const MOST_ANSWER: usize = 64 << 20;
+
+/// The admin surface of a proxy.
+pub struct Remote {
+    url: String,
+    /// `host:port`
+    authority: String,
+    token: Option<String>,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    body: Bytes,
+}
+
+impl Remote {
+    pub fn new(admin: Option<String>, token: Option<String>) -> Result<Remote, Failure> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = admin
+            .or_else(|| set("TIDEGATE_ADMIN"))
+            .unwrap_or_else(|| DEFAULT_ADMIN.into());
+        let authority = authority(&url).ok_or_else(|| {
+            Failure::new(format!(
+                "{:?} is no address of an admin surface; write --admin {DEFAULT_ADMIN}",
+                url
+            ))
+        })?;
+        let token = token.or_else(|| set("TIDEGATE_TOKEN"));
+        Ok(Remote {
+            url,
+            authority,
+            token,
+        })
+    }
+
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("start"))?;
+        let talk = async { tokio::time::timeout(patience, self.talk(method, path, body)).await };
+        match runtime.block_on(talk) {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(format!(
+                "{} did not answer within {} s",
+                self.url,
+                patience.as_secs()
+            ))),
+        }
+    }
+
+    async fn talk(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failure> {
+        let stream = TcpStream::connect(&self.authority).await.map_err(|error| {
+            Failure::new(format!(
+                "nothing answers at {}: {error}; is the proxy running, and is this its [admin] bind? (--admin URL)",
+                self.url
+            ))
+        })?;
+        let broken = |error: hyper::Error| Failure::new(format!("{} broke off: {error}", self.url));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let connection = tokio::spawn(connection);
+        let request = self.request(method, path, body)?;
+        let (head, body) = sender
+            .send_request(request)
+            .await
+            .map_err(broken)?
+            .into_parts();
+        let body = Limited::new(body, MOST_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| Failure::new(format!("{} broke off: {error}", self.url)))?
+            .to_bytes();
+        connection.abort();
+        Ok(Answer {
+            status: head.status,
+            body,
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            .header(
+                header::USER_AGENT,
+                concat!("tidegate/", env!("CARGO_PKG_VERSION")),
+            );
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|_| Failure::new("the token has characters that no header can hold"))
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    pub fn json(&self) -> Result<Value, Failure> {
+        if !self.status.is_success() {
+            return Err(self.refusal());
+        }
+        serde_json::from_slice(&self.body).map_err(|_| {
+            Failure::new("the answer is no JSON; is this tidegate's admin port? (--admin URL)")
+        })
+    }
+
+    /// `{"error": …, "problems": […]}` as a failure.
+    pub fn refusal(&self) -> Failure {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let Some(error) = body["error"].as_str() else {
+            return Failure::new(format!(
+                "the answer was {}; is this tidegate's admin port? (--admin URL)",
+                self.status
+            ));
+        };
+        let mut error = lines(error);
+        if self.status == StatusCode::UNAUTHORIZED {
+            error += " (here: --token TOKEN, or TIDEGATE_TOKEN)";
+        }
+        let problems = list(&body["problems"])
+            .iter()
+            .filter_map(Value::as_str)
+            .map(lines);
+        Failure::of_texts(std::iter::once(error).chain(problems).collect())
+    }
+}
+
+/// `host:port` of `http://host[:port][/]`.
+fn authority(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let plain =
+        uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let authority = uri
+        .authority()
+        .filter(|a| plain && !a.as_str().contains('@'))?;
+    Some(format!(
+        "{}:{}",
+        authority.host(),
+        authority.port_u16().unwrap_or(80)
+    ))
+}
+
+/// A segment of a path: all but RFC 3986's unreserved characters are percent-encoded.
+pub fn escaped(segment: &str) -> String {
+    segment.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_url_is_plain_http() {
+        assert_eq!(
+            authority("http://127.0.0.1:9901").as_deref(),
+            Some("127.0.0.1:9901")
+        );
+        assert_eq!(authority("http://[::1]:1/").as_deref(), Some("[::1]:1"));
+        assert_eq!(
+            authority("http://localhost").as_deref(),
+            Some("localhost:80")
+        );
+        for bad in [
+            "https://x",
+            "127.0.0.1:9901",
+            "http://a@b",
+            "http://x/api",
+            "",
+            "http://",
+        ] {
+            assert_eq!(authority(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(escaped("a b/c@é"), "a%20b%2Fc%40%C3%A9");
+    }
+}
