@@ -19,59 +19,71 @@ pub fn round(weights: &[u32]) -> Vec<u32> {
         weights = reduced(&halved);
     }
     let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
-    let mut classes = classes(&weights);
-    (0..total).map(|_| step(&mut classes, total)).collect()
+    let mut classes = Classes::of(&weights);
+    (0..total).map(|_| classes.step(total)).collect()
 }
 
-/// Servers of one weight.
-struct Class {
-    weight: i64,
+/// Servers by weight, side by side: a step runs through all classes.
+#[derive(Default)]
+struct Classes {
+    weights: Vec<i64>,
+    /// The current weight of the next server of each class.
+    current: Vec<i64>,
+    /// That server. All before it in its class have won once more than it has.
+    ahead: Vec<u32>,
+    members: Vec<Members>,
+}
+
+struct Members {
     servers: Vec<u32>,
-    /// The next to win: all before it have won once more than it has.
     next: usize,
-    /// The current weight of the next.
-    current: i64,
 }
 
-fn step(classes: &mut [Class], total: i64) -> u32 {
-    let mut best = 0;
-    for index in 0..classes.len() {
-        classes[index].current += classes[index].weight;
-        let rank = |class: &Class| (class.current, std::cmp::Reverse(class.servers[class.next]));
-        if rank(&classes[index]) > rank(&classes[best]) || index == 0 {
-            best = index;
+impl Classes {
+    fn of(weights: &[u32]) -> Classes {
+        let mut classes = Classes::default();
+        for (server, weight) in weights
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight > 0)
+        {
+            let (server, weight) = (server as u32, i64::from(*weight));
+            match classes.weights.iter().position(|known| *known == weight) {
+                Some(class) => classes.members[class].servers.push(server),
+                None => classes.add(server, weight),
+            }
         }
+        classes
     }
-    let class = &mut classes[best];
-    let winner = class.servers[class.next];
-    class.next += 1;
-    if class.next == class.servers.len() {
-        class.next = 0;
-        class.current -= total;
-    }
-    winner
-}
 
-fn classes(weights: &[u32]) -> Vec<Class> {
-    let mut classes: Vec<Class> = Vec::new();
-    for (server, weight) in weights
-        .iter()
-        .enumerate()
-        .filter(|(_, weight)| **weight > 0)
-    {
-        let weight = i64::from(*weight);
-        let known = classes.iter_mut().find(|class| class.weight == weight);
-        match known {
-            Some(class) => class.servers.push(server as u32),
-            None => classes.push(Class {
-                weight,
-                servers: vec![server as u32],
-                next: 0,
-                current: 0,
-            }),
-        }
+    fn add(&mut self, server: u32, weight: i64) {
+        self.weights.push(weight);
+        self.current.push(0);
+        self.ahead.push(server);
+        self.members.push(Members {
+            servers: vec![server],
+            next: 0,
+        });
     }
-    classes
+
+    fn step(&mut self, total: i64) -> u32 {
+        let (mut best, mut most, mut winner) = (0, i64::MIN, 0);
+        let classes = self.current.iter_mut().zip(&self.weights).zip(&self.ahead);
+        for (class, ((current, weight), server)) in classes.enumerate() {
+            *current += weight;
+            if *current > most || *current == most && *server < winner {
+                (best, most, winner) = (class, *current, *server);
+            }
+        }
+        let members = &mut self.members[best];
+        members.next += 1;
+        if members.next == members.servers.len() {
+            members.next = 0;
+            self.current[best] -= total;
+        }
+        self.ahead[best] = members.servers[members.next];
+        winner
+    }
 }
 
 fn too_long(weights: &[u32]) -> bool {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::bindings::base::exports::tidegate::plugin::plugin as wit;
+use crate::bindings::base::tidegate::plugin::types;
 use crate::export::{Instance, Values};
 use crate::{
     Admission, Affinity, Answer, Balancer, Binding, Connect, FetchFilter, Health, Interest,
@@ -28,14 +29,28 @@ pub struct Harness<P: Plugin> {
     pools: RefCell<Vec<FakePool>>,
 }
 
+#[derive(Clone, Copy)]
+struct Untold {
+    balancer: bool,
+    request_balancer: bool,
+}
+
+impl Untold {
+    const ALL: Untold = Untold {
+        balancer: true,
+        request_balancer: true,
+    };
+}
+
 #[derive(Clone)]
 struct FakePool {
     name: String,
     servers: Vec<FakeServer>,
     /// Their slots, in the same order.
     slots: Vec<Slot>,
-    /// The plugin has not been told yet: which of its roles is to be told shows when it is asked.
-    untold: bool,
+    /// The roles that have not been told yet. They are told when they are asked: only then is it known that the plugin plays
+    /// them.
+    untold: Untold,
 }
 
 impl<P: Plugin> Harness<P> {
@@ -55,7 +70,7 @@ impl<P: Plugin> Harness<P> {
         let worker = worker.expect("the same settings were good before");
         let pools = self.pools.borrow();
         let again = |pool: &FakePool| FakePool {
-            untold: true,
+            untold: Untold::ALL,
             ..pool.clone()
         };
         worker.pools.replace(pools.iter().map(again).collect());
@@ -88,7 +103,7 @@ impl<P: Plugin> Harness<P> {
         }
         let index = self.pool_index(pool).0 as usize;
         let pool = &mut self.pools.borrow_mut()[index];
-        (pool.servers, pool.slots, pool.untold) = (servers, slots, true);
+        (pool.servers, pool.slots, pool.untold) = (servers, slots, Untold::ALL);
     }
 
     /// The live counters of a server, to be set.
@@ -118,23 +133,17 @@ impl<P: Plugin> Harness<P> {
         )
     }
 
-    /// Tells the plugin of the pools that changed.
+    /// Tells a role of the pools that changed.
     fn tell(
         &self,
-        tell: impl Fn(
-            &Instance<P>,
-            PoolIndex,
-            Vec<crate::bindings::base::tidegate::plugin::types::Server>,
-        ),
+        untold: impl Fn(&mut Untold) -> &mut bool,
+        update: impl Fn(&Instance<P>, PoolIndex, Vec<types::Server>),
     ) {
         for (index, pool) in self.pools.borrow_mut().iter_mut().enumerate() {
-            if std::mem::take(&mut pool.untold) {
-                let told = pool
-                    .servers
-                    .iter()
-                    .map(|s| s.told(&self.host, &pool.name))
-                    .collect();
-                self.run(|instance| tell(instance, PoolIndex(index as u32), told));
+            if std::mem::take(untold(&mut pool.untold)) {
+                let told = |server: &FakeServer| server.told(&self.host, &pool.name);
+                let servers = pool.servers.iter().map(told).collect();
+                self.run(|instance| update(instance, PoolIndex(index as u32), servers));
             }
         }
     }
@@ -230,7 +239,7 @@ impl<P: Balancer> Harness<P> {
 
     /// Asks the balancer with any key.
     pub fn pick_by_key(&self, pool: &str, key: u64, tried: &[&str]) -> Option<String> {
-        self.tell(Instance::update_balancer);
+        self.tell(|untold| &mut untold.balancer, Instance::update_balancer);
         let tried = self.slots(pool, tried.iter().copied());
         let pick = Pick {
             key,
@@ -256,7 +265,10 @@ impl<P: RequestBalancer> Harness<P> {
         request: &FakeRequest,
         tried: &[&str],
     ) -> Option<String> {
-        self.tell(Instance::update_request_balancer);
+        self.tell(
+            |untold| &mut untold.request_balancer,
+            Instance::update_request_balancer,
+        );
         let tried = self.slots(pool, tried.iter().copied());
         let values = request.values(&self.interest().request);
         let (index, random) = (self.pool_index(pool), self.host.random());
@@ -371,7 +383,7 @@ impl<P: Plugin> Setup<P> {
             name: name.clone(),
             servers: Vec::new(),
             slots: Vec::new(),
-            untold: true,
+            untold: Untold::ALL,
         };
         let pools = RefCell::new(self.pools.iter().map(empty).collect());
         Ok(Harness {
