@@ -13,6 +13,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -39,6 +40,10 @@ enum Place {
     /// Something of the test's own listens on this very port.
     Real,
 }
+
+/// Stories share a target folder, so that the SDK's dependencies are compiled once. Cargo tells crates in it apart by their path
+/// within their workspace, which is the same in every story, and its lock doesn't last through `cargo test`: one at a time.
+static CARGO: Mutex<()> = Mutex::new(());
 
 struct Terminal {
     binds: Vec<SocketAddr>,
@@ -160,6 +165,8 @@ impl Story {
             self.exports.join("\n"),
             here.display()
         );
+        let _turn = (script.contains("cargo ") || script.contains("plugin build"))
+            .then(|| CARGO.lock().unwrap_or_else(PoisonError::into_inner));
         let output = self.shell(&script).output().expect("bash runs");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
