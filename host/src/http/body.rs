@@ -66,6 +66,7 @@ impl Body {
         if incoming.is_end_stream() {
             return Body::empty();
         }
+        link.begin_upload();
         Body(Source::Client(FromClient {
             incoming,
             link,
@@ -191,6 +192,7 @@ impl FromClient {
 
 impl Drop for FromClient {
     fn drop(&mut self) {
+        self.link.end_upload();
         if !self.ended {
             self.link.leave_body();
         }

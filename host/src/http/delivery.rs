@@ -127,6 +127,7 @@ impl Drop for Outgoing {
         let ended = self.ended || hyper::body::Body::is_end_stream(self);
         if let Some(mut delivery) = self.delivery.take().filter(|_| ended) {
             delivery.complete = true;
+            self.link.end_exchange();
             self.outbox.complete(delivery);
         }
     }

@@ -172,6 +172,8 @@ where
                     link.blame(Blame::ClientTimeout);
                     return Poll::Ready(End::Cut);
                 }
+                // The answer was complete before the request was.
+                _ if !link.is_busy() => return Poll::Ready(End::Cut),
                 // A step waits in this phase: polled again, it learns of it.
                 phase => link.expire(phase),
             }

@@ -3,17 +3,19 @@
 //! hyper answers an unreadable head by itself, with a bare status line. What it writes while no request is under way can be
 //! nothing else, so it is held back here, and our own page goes out instead (`server`).
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::delivery::Delivery;
-use super::link::{Link, Phase};
+use super::link::Link;
 
 pub struct ClientStream {
     pub socket: TcpStream,
@@ -24,16 +26,16 @@ pub struct ClientStream {
 /// What is on its way to the client.
 #[derive(Default)]
 pub struct Outbox {
-    /// A response that is complete and not yet handed to the kernel in full.
-    last: std::cell::RefCell<Option<Delivery>>,
+    /// Answers that are complete and not yet handed to the kernel in full; as a rule one.
+    complete: RefCell<SmallVec<[Delivery; 1]>>,
     /// The status that hyper answered an unreadable head with, held back.
-    held_back: std::cell::Cell<Option<u16>>,
+    held_back: Cell<Option<u16>>,
 }
 
 impl Outbox {
     /// The response is complete: once it is flushed its story ends.
     pub fn complete(&self, delivery: Delivery) {
-        self.last.replace(Some(delivery));
+        self.complete.borrow_mut().push(delivery);
     }
 
     pub fn held_back(&self) -> Option<u16> {
@@ -51,7 +53,7 @@ impl Outbox {
 
 impl ClientStream {
     fn is_held_back(&self) -> bool {
-        matches!(self.link.phase(), Phase::Idle | Phase::Head)
+        self.link.awaits_request()
     }
 }
 
@@ -106,12 +108,13 @@ impl AsyncWrite for ClientStream {
 
     /// hyper calls it once it has nothing left to write: whatever was complete has now been handed to the kernel.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = self.outbox.last.take();
-        if let Some(delivery) = sent {
+        let sent = std::mem::take(&mut *self.outbox.complete.borrow_mut());
+        if !sent.is_empty() {
             let now = Instant::now();
-            self.link
-                .enter_at(Phase::Idle, now, self.link.timeouts().idle);
-            delivery.ended_well(now);
+            self.link.delivered(now);
+            for delivery in sent {
+                delivery.ended_well(now);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -66,6 +66,64 @@ async fn a_request_is_passed_on_as_it_comes_and_answered_before_its_end() {
     assert_eq!(proxy.events.first().await.bytes_in, 6);
 }
 
+#[tokio::test]
+async fn an_early_answer_does_not_end_the_upload() {
+    let origin = Origin::start(|mut caller| async move {
+        while let Some(head) = caller.head().await {
+            if head.starts_with("GET") {
+                caller
+                    .stream
+                    .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext")
+                    .await;
+                continue;
+            }
+            caller
+                .stream
+                .send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly")
+                .await;
+            assert_eq!(caller.stream.exactly(8).await, b"onetwo!!");
+        }
+    })
+    .await;
+    let mut setup = Setup::with(&[origin.address]);
+    setup.timeouts.request_head = Duration::from_millis(200);
+    let proxy = setup.start().await;
+    let mut client = proxy.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\none")
+        .await;
+    assert_eq!(client.response().await.text(), "early");
+    assert_eq!(proxy.events.first().await.letters, "--");
+    client.send("two").await;
+    // Longer than a head may take: the rest of a body is no head.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.send("!!").await;
+    assert_eq!(client.get("/").await.text(), "next");
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_after_its_answer_is_cut() {
+    let origin = Origin::start(|mut caller| async move {
+        caller.head().await;
+        caller
+            .stream
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly")
+            .await;
+        caller.stream.rest().await;
+    })
+    .await;
+    let mut setup = Setup::with(&[origin.address]);
+    setup.timeouts.body = Duration::from_millis(200);
+    let proxy = setup.start().await;
+    let mut client = proxy.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\none")
+        .await;
+    assert_eq!(client.response().await.text(), "early");
+    assert!(client.rest().await.is_empty());
+    proxy.events.open(0).await;
+}
+
 /// What two sockets' buffers on loopback and the engine's own may hold; far less than what would be sent.
 const BOUNDED: usize = 24 << 20;
 
