@@ -340,7 +340,7 @@ fn literal_or_comment(text: &str, previous: Option<char>) -> Option<usize> {
         Some(block_comment(text))
     } else if text.starts_with('"') {
         Some(quoted(text))
-    } else if text.starts_with('r') && !inside_name || text.starts_with("br") && !inside_name {
+    } else if !inside_name && (text.starts_with('r') || text.starts_with("br")) {
         raw(text)
     } else if text.starts_with('\'') {
         character(text)

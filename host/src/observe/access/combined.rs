@@ -1,6 +1,8 @@
 //! `format = "combined"`: the format of that name that Apache and nginx have, escaped as nginx does.
 //!
-//!     $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
+//! ```text
+//! $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
+//! ```
 //!
 //! The user is always `-`: who a request is from is a plugin's business here, and its notes are in the JSON format.
 

@@ -1,7 +1,9 @@
 //! `format = "httplog"`: the line of HAProxy's `option httplog` (its manual, "HTTP log format"), without the syslog header.
 //!
-//!     client_ip:port [date] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes_read - - tsc
-//!         actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue "request line"
+//! ```text
+//! client_ip:port [date] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes_read - - tsc
+//!     actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue "request line"
+//! ```
 //!
 //! What does not exist here is said as HAProxy says that there is none: captured cookies `-`, the cookie half of the
 //! termination state `--`, queues and beconn 0. Connections are those of the worker, as HAProxy's would be those of its process.

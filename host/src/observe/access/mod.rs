@@ -1,8 +1,10 @@
 //! The access log: a line for each request, in one of three formats.
 //!
-//!     worker 0: format ─> ring ─┐
-//!     worker 1: format ─> ring ─┼─> writer thread ─> standard output, standard error, or a file
-//!     worker n: format ─> ring ─┘
+//! ```text
+//! worker 0: format ─> ring ─┐
+//! worker 1: format ─> ring ─┼─> writer thread ─> standard output, standard error, or a file
+//! worker n: format ─> ring ─┘
+//! ```
 //!
 //! A worker formats its line into a buffer that it keeps, and copies it into a ring of bytes of its own, which is without locks
 //! and bounded. What it pays beyond the formatting is that copy and one fence: no allocation, and, while requests keep coming,
