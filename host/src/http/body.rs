@@ -1,16 +1,15 @@
 //! The body of a message: bytes at hand, or a stream from one peer that is read as fast as the other takes it.
 
-use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
-use super::idle::Lease;
+use super::client::Reply;
+use super::h1::incoming::{Broken, Incoming, Piece, Step};
+use super::h1::wire::Wire;
 use super::link::{Link, Phase};
 
 pub struct Body(Source);
@@ -18,28 +17,20 @@ pub struct Body(Source);
 enum Source {
     Empty,
     Full(Bytes),
-    Client(FromClient),
-    Server(FromServer),
+    Client(Box<FromClient>),
+    Server(Box<Reply>),
 }
 
 /// A request's body on its way in.
-struct FromClient {
-    incoming: Incoming,
-    link: Rc<Link>,
+pub(super) struct FromClient {
+    pub incoming: Incoming,
+    pub wire: Rc<Wire>,
+    pub link: Rc<Link>,
+    /// It waits for a word before it sends its body (RFC 9110, 10.1.1).
+    pub expects: bool,
     /// How long the server may then take to answer.
-    first_byte: Duration,
-    ended: bool,
+    pub first_byte: Duration,
 }
-
-/// A response's body on its way in. Read to its end, the connection can be used again.
-struct FromServer {
-    incoming: Incoming,
-    _lease: Lease,
-}
-
-/// A stream broke off.
-#[derive(Debug)]
-pub struct Broken(Box<dyn std::error::Error + Send + Sync>);
 
 /// Why a body could not be collected.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,37 +53,36 @@ impl Body {
         })
     }
 
-    pub(super) fn from_client(incoming: Incoming, link: Rc<Link>) -> Body {
-        if incoming.is_end_stream() {
+    pub(super) fn from_client(client: FromClient) -> Body {
+        if client.incoming.is_done() {
             return Body::empty();
         }
-        link.begin_upload();
-        Body(Source::Client(FromClient {
-            incoming,
-            link,
-            first_byte: Duration::ZERO,
-            ended: false,
-        }))
+        client.wire.set_taken(true);
+        Body(Source::Client(Box::new(client)))
     }
 
-    pub(super) fn from_server(incoming: Incoming, lease: Lease) -> Body {
-        if incoming.is_end_stream() {
-            return Body::empty();
+    pub(super) fn from_server(reply: Reply) -> Body {
+        // One that has come whole is settled by being dropped.
+        if reply.is_settled() {
+            Body::empty()
+        } else {
+            Body(Source::Server(Box::new(reply)))
         }
-        Body(Source::Server(FromServer {
-            incoming,
-            _lease: lease,
-        }))
     }
 
     /// Whether nothing comes, or nothing more.
     pub fn is_empty(&self) -> bool {
-        self.is_end_stream()
+        self.length() == Some(0)
     }
 
     /// The bytes to come, where that is known.
     pub fn length(&self) -> Option<u64> {
-        self.size_hint().exact()
+        match &self.0 {
+            Source::Empty => Some(0),
+            Source::Full(bytes) => Some(bytes.len() as u64),
+            Source::Client(client) => client.incoming.length(),
+            Source::Server(reply) => reply.length(),
+        }
     }
 
     /// How long the server may take to answer once it has the whole of this request's body.
@@ -102,81 +92,94 @@ impl Body {
         }
     }
 
-    /// All of it, up to a limit.
-    pub async fn collect(self, limit: usize) -> Result<Bytes, CollectError> {
-        let all = Limited::new(self, limit).collect().await;
-        all.map(|all| all.to_bytes()).map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                CollectError::TooLarge
-            } else {
-                CollectError::Broken
-            }
-        })
-    }
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    /// What is at hand, else one read; what it holds goes to `take`.
+    pub(super) fn poll_step(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Poll<Result<Step, Broken>> {
         match &mut self.0 {
-            Source::Empty => Poll::Ready(None),
+            Source::Empty => Poll::Ready(Ok(Step::Ended)),
             Source::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
+                take(Piece::Data(bytes));
                 self.0 = Source::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                Poll::Ready(Ok(Step::Ended))
             }
-            Source::Client(client) => client.poll_frame(cx),
-            Source::Server(server) => {
-                let frame = ready!(Pin::new(&mut server.incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(Broken::by)))
-            }
+            Source::Client(client) => client.poll_step(cx, take),
+            Source::Server(reply) => reply.poll_step(cx, take),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Empty => true,
-            Source::Full(_) => false,
-            Source::Client(client) => client.incoming.is_end_stream(),
-            Source::Server(server) => server.incoming.is_end_stream(),
+    /// There is nothing of it for the client.
+    pub(super) fn withhold(&mut self) {
+        if !matches!(self.0, Source::Server(_)) {
+            self.0 = Source::Empty;
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Client(client) => client.incoming.size_hint(),
-            Source::Server(server) => server.incoming.size_hint(),
+    /// Once a response has been delivered: until the request behind it has been sent in full. False: it broke off.
+    pub(super) fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut self.0 {
+            Source::Server(reply) => reply.poll_settle(cx),
+            _ => Poll::Ready(true),
+        }
+    }
+
+    /// All of it, up to a limit.
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes, CollectError> {
+        if let Source::Full(bytes) = &mut self.0 {
+            let whole = std::mem::take(bytes);
+            return if whole.len() > limit {
+                Err(CollectError::TooLarge)
+            } else {
+                Ok(whole)
+            };
+        }
+        let mut all = Vec::new();
+        loop {
+            let mut take = |piece: Piece<'_>| {
+                if let Piece::Data(bytes) = piece {
+                    all.extend_from_slice(bytes);
+                }
+            };
+            let step = poll_fn(|cx| self.poll_step(cx, &mut take)).await;
+            if all.len() > limit {
+                return Err(CollectError::TooLarge);
+            }
+            match step {
+                Ok(Step::More) => {}
+                Ok(Step::Ended) => return Ok(all.into()),
+                Err(Broken) => return Err(CollectError::Broken),
+            }
         }
     }
 }
 
 impl FromClient {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                self.waits(Phase::RequestBody, self.link.timeouts().body);
-                return Poll::Pending;
-            }
-            Poll::Ready(frame) => frame,
-        };
-        self.waits(Phase::FirstByte, self.first_byte);
-        match &frame {
-            Some(Ok(frame)) => {
-                self.link.count_body(frame.data_ref().map_or(0, Bytes::len));
-                // Trailers are the last frame.
-                self.ended = frame.is_trailers() || self.incoming.is_end_stream();
-            }
-            Some(Err(_)) => {}
-            None => self.ended = true,
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Poll<Result<Step, Broken>> {
+        if std::mem::take(&mut self.expects) {
+            // A client that does not take these few bytes has broken off, as reading will tell.
+            let _ = self.wire.poll_write(cx, b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Broken::by)))
+        let link = self.link.clone();
+        let step = self.incoming.poll_step(cx, &mut |piece| {
+            if let Piece::Data(bytes) = piece {
+                link.count_body(bytes.len());
+            }
+            take(piece);
+        });
+        match step {
+            Poll::Pending => self.waits(Phase::RequestBody, self.link.timeouts().body),
+            Poll::Ready(_) => self.waits(Phase::FirstByte, self.first_byte),
+        }
+        if self.incoming.is_done() {
+            self.wire.set_taken(false);
+        }
+        step
     }
 
     /// Until the response's head is here; a server that answers before it has the whole request has a phase of its own.
@@ -192,31 +195,12 @@ impl FromClient {
 
 impl Drop for FromClient {
     fn drop(&mut self) {
-        self.link.end_upload();
-        if !self.ended {
+        if !self.incoming.is_done() {
             self.link.leave_body();
         }
+        self.wire.set_taken(false);
     }
 }
-
-impl Broken {
-    fn by(error: hyper::Error) -> Broken {
-        Broken(error.into())
-    }
-
-    /// It took too long.
-    pub(super) fn timed_out() -> Broken {
-        Broken("nothing came for too long".into())
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Broken {}
 
 impl Default for Body {
     fn default() -> Body {

@@ -1,43 +1,33 @@
 //! Connections to servers: one request at a time, the answer's head, and its body as a stream.
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, StatusCode, Uri};
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::ext::ReasonPhrase;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::body::Body;
-use super::idle::{Idle, Lease};
-use super::message::{Fields, RequestHead, ResponseHead};
+use super::fields::Fields;
+use super::h1::head::{self, Framing, ResponseIndex};
+use super::h1::incoming::{Broken, Incoming, Piece, Step};
+use super::h1::sink::{Coding, Sink, decimal};
+use super::h1::wire::Wire;
+use super::idle::Idle;
+use super::message::{RequestHead, ResponseHead};
 
-/// Bytes of a response's head, and of its trailers.
+/// Bytes of a response's head.
 const LARGEST_HEAD: usize = 64 << 10;
 
-/// A connection that can take a request, or soon can.
-pub struct Connection {
-    sender: SendRequest<Body>,
-    shared: Rc<Shared>,
-}
+/// Bytes of the read that a head is expected in. What comes behind it is copied once more, so it is not a whole scratch
+/// buffer; HAProxy's `tune.bufsize`.
+const HEAD_READ: usize = 16 << 10;
 
-/// What the connection's own task and its user share.
-#[derive(Default)]
-struct Shared {
-    read: Cell<u64>,
-    /// The request under way wants to change the protocol.
-    upgrading: Cell<bool>,
-    /// The socket after the change, with what was read of the new protocol.
-    upgraded: RefCell<Option<(TcpStream, Bytes)>>,
-    ended: Notify,
+/// A connection that can take a request.
+pub struct Connection {
+    wire: Rc<Wire>,
 }
 
 /// A server's answer.
@@ -48,8 +38,8 @@ pub struct Answer {
     pub upgrade: Option<Upgrade>,
 }
 
-/// A connection that is about to change its protocol.
-pub struct Upgrade(Rc<Shared>);
+/// A connection that has changed its protocol.
+pub struct Upgrade(Connection);
 
 /// There is no answer.
 #[derive(Debug)]
@@ -69,87 +59,118 @@ pub enum Why {
     RequestBroken,
 }
 
+/// A response's body, and what is still on its way to the server.
+pub struct Reply {
+    incoming: Incoming,
+    sending: Sending,
+    /// None: it can't be used again.
+    back: Option<(Connection, Rc<Idle>)>,
+}
+
+/// A request on its way out.
+struct Sending {
+    sink: Sink,
+    body: Body,
+    ended: bool,
+}
+
+enum Unsent {
+    /// The client's side broke.
+    Body,
+    /// The server's did; an answer may have come all the same.
+    Server,
+}
+
 impl Connection {
-    /// Takes a connected socket over. Must be called on a worker: the connection gets a task of its own there.
-    pub async fn open(socket: TcpStream) -> Result<Connection, NoAnswer> {
-        let shared = Rc::<Shared>::default();
-        let stream = TokioIo::new(ServerStream {
-            socket,
-            shared: shared.clone(),
-        });
-        let handshake = Builder::new()
-            .max_header_size(LARGEST_HEAD)
-            .handshake(stream)
-            .await;
-        let (sender, connection) = handshake.map_err(|_| NoAnswer {
-            why: Why::Closed,
-            begun: false,
-        })?;
-        let of_task = shared.clone();
-        tokio::task::spawn_local(async move {
-            let mut connection = connection;
-            // Whoever sent the request is told of an error; an idle connection may end as it likes.
-            if (&mut connection).await.is_ok() && of_task.upgrading.get() {
-                let parts = connection.into_parts();
-                of_task
-                    .upgraded
-                    .replace(Some((parts.io.into_inner().socket, parts.read_buf)));
-            }
-            of_task.ended.notify_one();
-        });
-        Ok(Connection { sender, shared })
+    /// Takes a connected socket over.
+    pub fn open(socket: TcpStream) -> Connection {
+        Connection {
+            wire: Rc::new(Wire::new(socket, None)),
+        }
     }
 
-    /// Whether it can take a request now. It may still turn out to be closed by the server.
+    /// Whether the server has kept it open, and silent, as far as is known.
     pub fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Waits until it can take a request. None: it never will.
-    pub async fn ready(mut self) -> Option<Connection> {
-        self.sender.ready().await.ok()?;
-        Some(self)
+        self.wire.is_quiet()
     }
 
     /// Sends a request. The connection goes back to `home` once the answer has been read. Dropping the future closes it.
     pub async fn send(
-        mut self,
+        self,
         home: Rc<Idle>,
-        head: RequestHead,
+        request: RequestHead,
         body: Body,
         upgrade: bool,
     ) -> Result<Answer, NoAnswer> {
-        let before = self.shared.read.get();
-        self.shared.upgrading.set(upgrade);
-        let answer = self.sender.send_request(request(head, body)).await;
-        let no_answer = |why| NoAnswer {
-            why,
-            begun: self.shared.read.get() != before,
+        let before = self.wire.bytes_read();
+        let coding = if body.length().is_none() {
+            Coding::Chunked
+        } else {
+            Coding::Plain
         };
-        let (parts, incoming) = match answer {
-            Ok(response) => response.into_parts(),
-            Err(error) if error.is_parse() => return Err(no_answer(Why::Invalid)),
-            Err(error) if error.is_user() => return Err(no_answer(Why::RequestBroken)),
-            Err(_) => return Err(no_answer(Why::Closed)),
+        let mut sending = Sending {
+            sink: Sink::new(coding),
+            body,
+            ended: false,
         };
-        let head = response_head(parts).ok_or_else(|| no_answer(Why::Invalid))?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // An upgrade that nobody asked for (RFC 9110, 7.8).
-            if !upgrade {
-                return Err(no_answer(Why::Invalid));
+        let mut partial = Vec::new();
+        let mut unsent = Some(&request);
+        let wire = self.wire.clone();
+        let answer = poll_fn(|cx| {
+            let sent = match unsent.take() {
+                Some(request) => sending.begin(&wire, cx, request),
+                None => sending.poll(&wire, cx),
+            };
+            match sent {
+                Poll::Ready(Err(Unsent::Body)) => return Poll::Ready(Err(Why::RequestBroken)),
+                Poll::Ready(Err(Unsent::Server)) => sending.give_up(),
+                _ => {}
             }
+            poll_head(&wire, cx, &mut partial)
+        })
+        .await;
+        let (head, index, have) = match answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                return Err(NoAnswer {
+                    why,
+                    begun: wire.bytes_read() != before,
+                });
+            }
+        };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // One that nobody asked for (RFC 9110, 7.8).
+            if !upgrade {
+                return Err(NoAnswer {
+                    why: Why::Invalid,
+                    begun: true,
+                });
+            }
+            wire.keep(&have);
             return Ok(Answer {
                 head,
                 body: Body::empty(),
-                upgrade: Some(Upgrade(self.shared)),
+                upgrade: Some(Upgrade(self)),
             });
         }
-        self.shared.upgrading.set(false);
-        let body = Body::from_server(incoming, Lease::new(self, home));
+        let bodiless = request.method == Method::HEAD
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        let framing = if bodiless {
+            Framing::Length(0)
+        } else {
+            index.framing
+        };
+        let incoming = Incoming::new(framing, !bodiless, have, wire);
+        let until_close = framing == Framing::Unsaid;
+        let back = (index.keep_alive && !until_close).then_some((self, home));
+        let body = Body::from_server(Reply {
+            incoming,
+            sending,
+            back,
+        });
         Ok(Answer {
             head,
             body,
@@ -161,95 +182,210 @@ impl Connection {
 impl Upgrade {
     /// The socket, and what was read of the new protocol already. None: it is gone.
     pub async fn socket(self) -> Option<(TcpStream, Bytes)> {
-        self.0.ended.notified().await;
-        self.0.upgraded.take()
+        let rest = self.0.wire.take_rest();
+        let wire = Rc::try_unwrap(self.0.wire).ok()?;
+        Some((wire.into_socket(), rest.into()))
     }
 }
 
-fn request(head: RequestHead, body: Body) -> http::Request<Body> {
-    let RequestHead {
-        method,
-        target,
-        fields: Fields(mut fields),
-        ..
-    } = head;
-    // hyper takes a body of unknown length with these for none at all.
-    let chunked = body.length().is_none() && matches!(method, Method::GET | Method::HEAD);
-    if chunked {
-        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut request = http::Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::from(target);
-    *request.headers_mut() = fields;
-    request
-}
+type Whole = (ResponseHead, ResponseIndex, Vec<u8>);
 
-/// None: a framing that we cannot pass on as it was meant. With Transfer-Encoding, Content-Length says nothing and must
-/// go (RFC 9112, 6.3); a coding other than chunked would be taken off with the field, and the body would be garbage.
-fn response_head(parts: http::response::Parts) -> Option<ResponseHead> {
-    let mut fields = Fields(parts.headers);
-    if let Some(coding) = fields.joined(&TRANSFER_ENCODING) {
-        if !coding.eq_ignore_ascii_case(b"chunked") {
-            return None;
+/// A response's head; interim ones are passed over (RFC 9110, 15.2).
+fn poll_head(wire: &Wire, cx: &mut Context<'_>, partial: &mut Vec<u8>) -> Poll<Result<Whole, Why>> {
+    loop {
+        let read = ready!(wire.poll_read(cx, HEAD_READ, |bytes| {
+            if bytes.is_empty() {
+                return Err(Why::Closed);
+            }
+            if partial.is_empty() {
+                let (whole, used) = heads(bytes)?;
+                if whole.is_none() {
+                    partial.extend_from_slice(&bytes[used..]);
+                }
+                return Ok(whole);
+            }
+            partial.extend_from_slice(bytes);
+            let (whole, used) = heads(partial)?;
+            partial.drain(..used);
+            Ok(whole)
+        }));
+        match read {
+            Ok(Ok(Some(whole))) => return Poll::Ready(Ok(whole)),
+            Ok(Ok(None)) if partial.len() > LARGEST_HEAD => return Poll::Ready(Err(Why::Invalid)),
+            Ok(Ok(None)) => {}
+            Ok(Err(why)) => return Poll::Ready(Err(why)),
+            Err(_) => return Poll::Ready(Err(Why::Closed)),
         }
-        fields.remove(&CONTENT_LENGTH);
     }
-    let reason = parts.extensions.get::<ReasonPhrase>();
-    let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-    Some(ResponseHead {
-        status: parts.status,
+}
+
+/// The final head in these bytes, if it is whole, and how many bytes of interim ones are done with.
+fn heads(bytes: &[u8]) -> Result<(Option<Whole>, usize), Why> {
+    let mut used = 0;
+    let mut index = Vec::new();
+    loop {
+        let rest = &bytes[used..];
+        let Some(found) = head::response(rest, &mut index).map_err(|_| Why::Invalid)? else {
+            return Ok((None, used));
+        };
+        if (100..200).contains(&found.status) && found.status != 101 {
+            used += found.end;
+            continue;
+        }
+        let have = rest[found.end..].to_vec();
+        return Ok((
+            Some((
+                response_head(&rest[..found.end], &found, &index)?,
+                found,
+                have,
+            )),
+            used,
+        ));
+    }
+}
+
+fn response_head(
+    bytes: &[u8],
+    found: &ResponseIndex,
+    index: &[head::FieldAt],
+) -> Result<ResponseHead, Why> {
+    let status = StatusCode::from_u16(found.status).map_err(|_| Why::Invalid)?;
+    let reason = &bytes[found.reason.start as usize..found.reason.end as usize];
+    let usual = status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = (reason != usual).then(|| Bytes::copy_from_slice(reason));
+    Ok(ResponseHead {
+        status,
         reason,
-        fields,
+        fields: Fields::of_head(bytes, index),
     })
 }
 
-/// A server's socket, with eyes on whether anything came.
-struct ServerStream {
-    socket: TcpStream,
-    shared: Rc<Shared>,
+impl Sending {
+    /// Writes the head, with what there is of the body.
+    fn begin(
+        &mut self,
+        wire: &Wire,
+        cx: &mut Context<'_>,
+        head: &RequestHead,
+    ) -> Poll<Result<(), Unsent>> {
+        let Sending { sink, body, .. } = self;
+        let step = sink.send(wire, cx, |gather, cx| {
+            write_head(head, body, gather.out);
+            gather.step(body, cx).0
+        });
+        match self.note(step) {
+            Poll::Ready(Ok(())) => self.poll(wire, cx),
+            other => other,
+        }
+    }
+
+    fn poll(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+        loop {
+            ready!(self.sink.poll_flush(wire, cx)).map_err(|_| Unsent::Server)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            let Sending { sink, body, .. } = self;
+            let step = sink.send(wire, cx, |gather, cx| gather.step(body, cx).0);
+            ready!(self.note(step))?;
+        }
+    }
+
+    fn note(
+        &mut self,
+        step: std::io::Result<Poll<Result<Step, Broken>>>,
+    ) -> Poll<Result<(), Unsent>> {
+        match step {
+            Err(_) => Poll::Ready(Err(Unsent::Server)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Err(Broken))) => Poll::Ready(Err(Unsent::Body)),
+            Ok(Poll::Ready(Ok(step))) => {
+                self.ended |= step == Step::Ended;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// The server takes no more.
+    fn give_up(&mut self) {
+        self.body = Body::empty();
+        self.sink = Sink::new(Coding::Plain);
+        self.ended = true;
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended && self.sink.is_empty()
+    }
 }
 
-impl AsyncRead for ServerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+fn write_head(head: &RequestHead, body: &Body, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    head.fields.write(out);
+    match body.length() {
+        None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Some(length) if length > 0 && !head.fields.contains(&CONTENT_LENGTH) => {
+            out.extend_from_slice(b"content-length: ");
+            decimal(length, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        Some(_) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Reply {
+    pub(super) fn is_settled(&self) -> bool {
+        self.incoming.is_done() && self.sending.is_done()
+    }
+
+    pub(super) fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.sending.is_done() {
+            return Poll::Ready(true);
+        }
+        let Some((connection, _)) = &self.back else {
+            return Poll::Ready(false);
+        };
+        let wire = connection.wire.clone();
+        self.sending.poll(&wire, cx).map(|sent| sent.is_ok())
+    }
+
+    pub(super) fn length(&self) -> Option<u64> {
+        self.incoming.length()
+    }
+
+    pub(super) fn poll_step(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        let bytes = (buf.filled().len() - before) as u64;
-        self.shared.read.set(self.shared.read.get() + bytes);
-        Poll::Ready(Ok(()))
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Poll<Result<Step, Broken>> {
+        // The request goes on while its answer has begun already.
+        if !self.sending.is_done() && self.back.is_some() {
+            let wire = self
+                .back
+                .as_ref()
+                .map(|(connection, _)| connection.wire.clone());
+            let sent = wire.map(|wire| self.sending.poll(&wire, cx));
+            if let Some(Poll::Ready(Err(_))) = sent {
+                self.sending.give_up();
+                self.back = None;
+            }
+        }
+        self.incoming.poll_step(cx, take)
     }
 }
 
-impl AsyncWrite for ServerStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+impl Drop for Reply {
+    /// Read to its end, the connection can be used again.
+    fn drop(&mut self) {
+        let done = self.is_settled();
+        if let Some((connection, home)) = self.back.take().filter(|_| done) {
+            // Bytes that nobody asked for would be taken for the next answer.
+            if !connection.wire.has_rest() {
+                home.put(connection);
+            }
+        }
     }
 }

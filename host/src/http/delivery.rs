@@ -1,16 +1,18 @@
 //! An answer on its way to the client, and who is told how that ended.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
-use super::body::{Body, Broken};
+use super::body::Body;
+use super::h1::incoming::{Broken, Step};
+use super::h1::sink::{Coding, Sink, decimal};
+use super::h1::wire::Wire;
 use super::link::{Blame, Link, Phase};
-use super::stream::Outbox;
+use super::message::ResponseHead;
 
 /// Told how an answer ended. Called once.
 pub trait Ledger {
@@ -31,126 +33,235 @@ pub struct Ending {
 }
 
 /// An answer on its way to the client. Dropped before its end, it has failed.
-pub struct Delivery {
+pub(super) struct Delivery {
     ledger: Option<Box<dyn Ledger>>,
     link: Rc<Link>,
     /// What had been written to the client before.
     before: u64,
-    body: u64,
+    pub(super) body: u64,
     complete: bool,
 }
 
-/// A response's body as hyper takes it.
+/// A response on its way out.
 pub(super) struct Outgoing {
     body: Body,
+    sink: Sink,
+    coding: Framed,
+    /// The connection can take another request.
+    pub keep: bool,
+    version: http::Version,
+    pub upgraded: bool,
     between_bytes: Duration,
-    link: Rc<Link>,
-    outbox: Rc<Outbox>,
-    delivery: Option<Delivery>,
-    ended: bool,
 }
 
-impl hyper::body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        if this.link.take_expired() == Some(Phase::ResponseBody) {
-            this.link.blame(Blame::ServerTimeout);
-            return Poll::Ready(Some(Err(Broken::timed_out())));
-        }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Pending => {
-                if this.link.phase() != Phase::ResponseBody {
-                    this.link.enter(Phase::ResponseBody, this.between_bytes);
-                }
-                Poll::Pending
-            }
-            Poll::Ready(frame) => {
-                match &frame {
-                    None => this.ended = true,
-                    Some(Err(_)) => this.link.blame(Blame::Server),
-                    Some(Ok(frame)) => this.count(frame),
-                }
-                if this.link.phase() == Phase::ResponseBody {
-                    this.link.enter(Phase::Delivery, this.link.timeouts().body);
-                }
-                Poll::Ready(frame)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// How the client learns where the body ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Framed {
+    /// There is none.
+    Bodiless,
+    Length(u64),
+    Chunked,
+    UntilClose,
 }
 
 impl Outgoing {
-    /// Without a delivery: what follows the head is no body (a tunnel), and told of elsewhere.
-    pub(super) fn new(
+    pub fn new(
+        head: &ResponseHead,
         body: Body,
+        to_head: bool,
+        version: http::Version,
+        keep: bool,
         between_bytes: Duration,
-        link: Rc<Link>,
-        outbox: Rc<Outbox>,
-        delivery: Option<Delivery>,
     ) -> Outgoing {
+        let status = head.status.as_u16();
+        let coding = match body.length() {
+            _ if to_head || status == 204 || status == 304 || status < 200 => Framed::Bodiless,
+            Some(length) => Framed::Length(length),
+            None if version == http::Version::HTTP_10 => Framed::UntilClose,
+            None => Framed::Chunked,
+        };
+        let sink = Sink::new(if coding == Framed::Chunked {
+            Coding::Chunked
+        } else {
+            Coding::Plain
+        });
+        let mut body = body;
+        if coding == Framed::Bodiless {
+            body.withhold();
+        }
+        let keep = keep && coding != Framed::UntilClose;
         Outgoing {
             body,
+            sink,
+            coding,
+            keep,
+            version,
+            upgraded: false,
             between_bytes,
-            link,
-            outbox,
-            delivery,
-            ended: false,
         }
     }
 
-    fn count(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(data), Some(delivery)) = (frame.data_ref(), &mut self.delivery) {
-            delivery.body += data.len() as u64;
-        }
-        // Trailers are the last frame.
-        self.ended |= frame.is_trailers();
+    /// False: it broke off.
+    pub async fn deliver(
+        &mut self,
+        wire: &Wire,
+        link: &Link,
+        head: &ResponseHead,
+        delivery: &mut Delivery,
+    ) -> bool {
+        link.enter(Phase::Delivery, link.timeouts().body);
+        let mut head = Some(head);
+        let mut ended = false;
+        poll_fn(|cx| {
+            if link.take_expired() == Some(Phase::ResponseBody) {
+                link.blame(Blame::ServerTimeout);
+                return Poll::Ready(false);
+            }
+            loop {
+                match self.sink.poll_flush(wire, cx) {
+                    Poll::Ready(Ok(())) if ended => return Poll::Ready(true),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => {
+                        link.blame(Blame::Client);
+                        return Poll::Ready(false);
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+                match self.step(wire, cx, head.take(), delivery) {
+                    Ok(Poll::Ready(Ok(Step::Ended))) => {
+                        ended = true;
+                        delivery.complete = true;
+                    }
+                    Ok(Poll::Ready(Ok(Step::More))) => {
+                        if link.phase() == Phase::ResponseBody {
+                            link.enter(Phase::Delivery, link.timeouts().body);
+                        }
+                    }
+                    Ok(Poll::Ready(Err(Broken))) => {
+                        link.blame(Blame::Server);
+                        return Poll::Ready(false);
+                    }
+                    Ok(Poll::Pending) if !self.sink.is_empty() => {}
+                    Ok(Poll::Pending) => {
+                        if link.phase() != Phase::ResponseBody {
+                            link.enter(Phase::ResponseBody, self.between_bytes);
+                        }
+                        return Poll::Pending;
+                    }
+                    Err(_) => {
+                        link.blame(Blame::Client);
+                        return Poll::Ready(false);
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// After the answer: the rest of a request that came more slowly than it. False: it broke off, or took too long.
+    pub async fn settle(&mut self, link: &Link) -> bool {
+        poll_fn(|cx| {
+            if link.take_expired().is_some() {
+                return Poll::Ready(false);
+            }
+            if let Poll::Ready(settled) = self.body.poll_settle(cx) {
+                return Poll::Ready(settled);
+            }
+            if !matches!(link.phase(), Phase::RequestBody | Phase::FirstByte) {
+                link.enter(Phase::RequestBody, link.timeouts().body);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The head, if it is still to go, and one step of the body.
+    fn step(
+        &mut self,
+        wire: &Wire,
+        cx: &mut Context<'_>,
+        head: Option<&ResponseHead>,
+        delivery: &mut Delivery,
+    ) -> std::io::Result<Poll<Result<Step, Broken>>> {
+        let Outgoing {
+            body,
+            sink,
+            coding,
+            keep,
+            version,
+            upgraded,
+            ..
+        } = self;
+        let (coding, keep, version, upgraded) = (*coding, *keep, *version, *upgraded);
+        sink.send(wire, cx, |gather, cx| {
+            if let Some(head) = head {
+                write_head(head, coding, keep, version, upgraded, gather.out);
+            }
+            let (step, bytes) = gather.step(body, cx);
+            delivery.body += bytes;
+            step
+        })
     }
 }
 
-impl Drop for Outgoing {
-    /// hyper drops a body when it has all of it in its buffers, or when the connection is gone.
-    fn drop(&mut self) {
-        let ended = self.ended || hyper::body::Body::is_end_stream(self);
-        if let Some(mut delivery) = self.delivery.take().filter(|_| ended) {
-            delivery.complete = true;
-            self.link.end_exchange();
-            self.outbox.complete(delivery);
-        }
+fn write_head(
+    head: &ResponseHead,
+    coding: Framed,
+    keep: bool,
+    version: http::Version,
+    upgraded: bool,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.push(b' ');
+    match &head.reason {
+        Some(reason) => out.extend_from_slice(reason),
+        None => out.extend_from_slice(
+            head.status
+                .canonical_reason()
+                .unwrap_or_default()
+                .as_bytes(),
+        ),
     }
+    out.extend_from_slice(b"\r\n");
+    head.fields.write(out);
+    match coding {
+        Framed::Length(length) if !head.fields.contains(&CONTENT_LENGTH) => {
+            out.extend_from_slice(b"content-length: ");
+            decimal(length, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framed::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        _ => {}
+    }
+    debug_assert!(
+        !head.fields.contains(&TRANSFER_ENCODING),
+        "hop-by-hop fields are gone"
+    );
+    if upgraded {
+        // What it says of the connection stands among its fields.
+    } else if !keep {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if version == http::Version::HTTP_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 impl Delivery {
-    /// `before` is what had been written to the client until then.
-    pub(super) fn new(ledger: Box<dyn Ledger>, link: Rc<Link>, before: u64) -> Delivery {
+    pub fn new(ledger: Box<dyn Ledger>, link: &Rc<Link>) -> Delivery {
         Delivery {
             ledger: Some(ledger),
-            link,
-            before,
+            link: link.clone(),
+            before: link.traffic().1,
             body: 0,
             complete: false,
         }
     }
 
-    pub(super) fn body_was(&mut self, bytes: u64) {
-        self.body = bytes;
-    }
-
     /// The last byte has been handed to the kernel.
-    pub(super) fn ended_well(mut self, at: Instant) {
+    pub fn ended_well(mut self, at: Instant) {
         self.tell(None, at);
     }
 

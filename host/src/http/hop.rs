@@ -1,19 +1,15 @@
 //! Fields that are for the next hop alone (RFC 9110, 7.6.1): taken out of every message before anything else sees it.
 
-use http::HeaderName;
-use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::CONNECTION;
 use smallvec::SmallVec;
 
-use super::message::{Fields, tokens};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use super::fields::{Fields, tokens};
 
 /// What a message said to us alone.
 #[derive(Debug, Default, PartialEq)]
 pub struct Said {
     /// The protocol that it wants to change to, or has changed to: `Upgrade` with `Connection: upgrade`.
-    pub upgrade: Option<http::HeaderValue>,
+    pub upgrade: Option<Box<[u8]>>,
     /// `TE: trailers`: it can take trailers.
     pub trailers: bool,
 }
@@ -22,39 +18,47 @@ pub struct Said {
 /// and trailers are passed on. A peer cannot remove by `Connection` what routing, framing or authorisation stands on.
 pub fn take(fields: &mut Fields) -> Said {
     let mut said = Said::default();
-    let mut found: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    for name in fields.names() {
-        if [
-            CONNECTION,
-            TE,
-            TRANSFER_ENCODING,
-            UPGRADE,
-            KEEP_ALIVE,
-            PROXY_CONNECTION,
-        ]
-        .contains(name)
-        {
-            found.push(name.clone());
-        }
-    }
-    if found.is_empty() {
+    if !fields.iter().any(|(name, _)| is_hop_by_hop(name)) {
         return said;
     }
-    if fields.lists(&CONNECTION, "upgrade") {
-        said.upgrade = fields
-            .first(&UPGRADE)
-            .filter(|value| !tokens(value).any(is_http))
-            .cloned();
+    let wants_upgrade = fields.lists(&CONNECTION, "upgrade");
+    let mut named: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
+    let mut wanted = None;
+    for (name, value) in fields.iter() {
+        if name.eq_ignore_ascii_case(b"te") {
+            said.trailers |= tokens(value).any(is_trailers);
+        } else if wants_upgrade && name.eq_ignore_ascii_case(b"upgrade") {
+            wanted.get_or_insert(value);
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            let others = tokens(value).filter(|token| !is_plain(token) && !is_end_to_end(token));
+            named.extend(others.map(SmallVec::from_slice));
+        }
     }
-    said.trailers = fields.all(&TE).flat_map(tokens).any(is_trailers);
-    for value in fields.all(&CONNECTION) {
-        let named = tokens(value).filter_map(|token| HeaderName::from_bytes(token).ok());
-        found.extend(named.filter(|name| !is_end_to_end(name)));
-    }
-    for name in &found {
-        fields.remove(name);
-    }
+    said.upgrade = wanted
+        .filter(|value| !tokens(value).any(is_http))
+        .map(Into::into);
+    fields.remove_where(|name, _| {
+        is_hop_by_hop(name) || named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    });
     said
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        7 => name.eq_ignore_ascii_case(b"upgrade"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
+        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// What `Connection` says most: options that name no field.
+fn is_plain(token: &[u8]) -> bool {
+    [&b"close"[..], b"keep-alive", b"upgrade"]
+        .iter()
+        .any(|plain| plain.eq_ignore_ascii_case(token))
 }
 
 /// HTTP itself in another version (RFC 7540, 3.2). Through such a tunnel would come requests that nobody decides about.
@@ -72,41 +76,38 @@ fn is_trailers(token: &[u8]) -> bool {
 }
 
 /// Fields that always mean something to whoever comes after us; removed by `Connection: host` they would open holes.
-fn is_end_to_end(name: &HeaderName) -> bool {
-    use http::header;
-    [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::AUTHORIZATION,
-        header::COOKIE,
-        header::SET_COOKIE,
-        header::CACHE_CONTROL,
-        header::TRAILER,
-    ]
-    .contains(name)
+fn is_end_to_end(name: &[u8]) -> bool {
+    const KEPT: [&[u8]; 9] = [
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"cache-control",
+        b"trailer",
+    ];
+    KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn fields(list: &[(&'static str, &'static str)]) -> Fields {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        };
-        list.iter().map(field).collect()
+        let mut fields = Fields::new();
+        for (name, value) in list {
+            fields.append(&http::HeaderName::from_static(name), value.as_bytes());
+        }
+        fields
     }
 
     fn names(fields: &Fields) -> Vec<&str> {
-        let mut names: Vec<_> = fields.names().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        names
+        fields
+            .iter()
+            .map(|(name, _)| std::str::from_utf8(name).unwrap())
+            .collect()
     }
 
     #[test]
@@ -139,23 +140,18 @@ mod tests {
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "websocket"),
         ]);
-        assert_eq!(take(&mut head).upgrade.unwrap(), "websocket");
+        assert_eq!(&*take(&mut head).upgrade.unwrap(), b"websocket");
         assert!(names(&head).is_empty());
     }
 
     #[test]
     fn an_upgrade_to_http_is_not_passed_on() {
         for protocol in ["h2c", "H2C, websocket", "websocket, HTTP/2.0", "h2"] {
-            let mut head = Fields::default();
-            head.set(
-                CONNECTION,
-                HeaderValue::from_static("upgrade, http2-settings"),
-            );
-            head.set(UPGRADE, HeaderValue::from_static(protocol));
-            head.set(
-                HeaderName::from_static("http2-settings"),
-                HeaderValue::from_static("x"),
-            );
+            let mut head = fields(&[
+                ("connection", "upgrade, http2-settings"),
+                ("upgrade", protocol),
+                ("http2-settings", "x"),
+            ]);
             assert_eq!(take(&mut head).upgrade, None, "{protocol}");
             assert!(names(&head).is_empty());
         }
@@ -169,12 +165,12 @@ mod tests {
             ("authorization", "x"),
         ]);
         take(&mut head);
-        assert_eq!(names(&head), ["authorization", "host"]);
+        assert_eq!(names(&head), ["host", "authorization"]);
     }
 
     #[test]
     fn names_that_are_none_are_passed_over() {
-        let mut head = fields(&[("connection", "a b, @, , x"), ("x", "1")]);
+        let mut head = fields(&[("connection", "a b, \u{7f}, , x"), ("x", "1")]);
         take(&mut head);
         assert!(names(&head).is_empty());
     }

@@ -27,12 +27,6 @@ thread_local! {
     static TICK: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A connection under way, and where it goes when its response has been read.
-pub struct Lease {
-    connection: Option<Connection>,
-    home: Rc<Idle>,
-}
-
 /// This worker's idle connections to that address.
 pub fn to(address: &Rc<str>) -> Rc<Idle> {
     KNOWN.with_borrow_mut(|known| {
@@ -74,39 +68,10 @@ impl Idle {
         None
     }
 
-    fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Connection) {
         let mut list = self.list.borrow_mut();
         if list.len() < MOST_IDLE {
             list.push((connection, TICK.get()));
-        }
-    }
-}
-
-impl Lease {
-    pub(super) fn new(connection: Connection, home: Rc<Idle>) -> Lease {
-        Lease {
-            connection: Some(connection),
-            home,
-        }
-    }
-}
-
-impl Drop for Lease {
-    /// The response has been read, or nobody wants the rest.
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        if connection.is_ready() {
-            self.home.put(connection);
-        } else if !connection.is_closed() && tokio::runtime::Handle::try_current().is_ok() {
-            // The server answered before it had the whole request; the connection closes if that never ends.
-            let home = self.home.clone();
-            tokio::task::spawn_local(async move {
-                if let Some(connection) = connection.ready().await {
-                    home.put(connection);
-                }
-            });
         }
     }
 }
@@ -136,14 +101,7 @@ mod tests {
                     .await
                     .unwrap();
                 accepted.push(listener.accept().await.unwrap());
-                connections.push(
-                    Connection::open(socket)
-                        .await
-                        .unwrap()
-                        .ready()
-                        .await
-                        .unwrap(),
-                );
+                connections.push(Connection::open(socket));
             }
             test(connections).await;
         });
@@ -154,7 +112,7 @@ mod tests {
         with_connections(1, |connections| async {
             let home = to(&"a:1".into());
             for connection in connections {
-                drop(Lease::new(connection, home.clone()));
+                home.put(connection);
             }
             assert!(to(&"b:1".into()).take().is_none());
             assert!(to(&"a:1".into()).take().is_some());

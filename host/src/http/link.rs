@@ -53,10 +53,6 @@ pub struct Link {
     read: Cell<u64>,
     written: Cell<u64>,
     head_began: Cell<Option<Instant>>,
-    /// Requests read whose answers are not complete; two when a client pipelines and the first one's body comes late.
-    exchanges: Cell<u32>,
-    /// A request's body is still coming, be it that the answer is complete already.
-    uploading: Cell<bool>,
     /// Bytes of the request's body so far.
     body_read: Cell<u64>,
     /// A request's body was not read to its end.
@@ -109,8 +105,6 @@ impl Link {
             read: Cell::new(0),
             written: Cell::new(0),
             head_began: Cell::new(None),
-            exchanges: Cell::new(0),
-            uploading: Cell::new(false),
             body_read: Cell::new(0),
             body_left: Cell::new(false),
             blame: Cell::new(None),
@@ -135,6 +129,11 @@ impl Link {
 
     pub fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Nothing is under way: it waits for a request of which no byte has come.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle | Phase::Head) && !self.head_has_begun()
     }
 
     /// From now on this phase; it may last this long, zero is without end.
@@ -209,7 +208,8 @@ impl Link {
 
     pub(super) fn count_read(&self, bytes: usize) {
         self.read.set(self.read.get() + bytes as u64);
-        if self.awaits_request() && self.head_began.get().is_none() {
+        if matches!(self.phase.get(), Phase::Idle | Phase::Head) && self.head_began.get().is_none()
+        {
             let now = Instant::now();
             self.head_began.set(Some(now));
             self.enter_at(Phase::Head, now, self.timeouts.head);
@@ -234,49 +234,9 @@ impl Link {
 
     /// A request has been read: what is told of one begins anew.
     pub(super) fn begin_exchange(&self) {
-        self.exchanges.set(self.exchanges.get() + 1);
         self.body_read.set(0);
         self.blame.set(None);
         self.enter(Phase::Busy, Duration::ZERO);
-    }
-
-    /// Its answer is complete.
-    pub(super) fn end_exchange(&self) {
-        self.exchanges.set(self.exchanges.get().saturating_sub(1));
-    }
-
-    /// Whether a step still works for this connection.
-    pub(super) fn is_busy(&self) -> bool {
-        self.exchanges.get() > 0
-    }
-
-    /// The next thing to come is a request, or the rest of its head.
-    pub(super) fn awaits_request(&self) -> bool {
-        !self.is_busy() && matches!(self.phase.get(), Phase::Idle | Phase::Head)
-    }
-
-    /// Every answer has been delivered: the client's turn, with the rest of a body or with its next request.
-    pub(super) fn delivered(&self, now: Instant) {
-        if self.is_busy() {
-            return;
-        }
-        if self.uploading.get() {
-            self.enter_at(Phase::RequestBody, now, self.timeouts.body);
-        } else {
-            self.enter_at(Phase::Idle, now, self.timeouts.idle);
-        }
-    }
-
-    pub(super) fn begin_upload(&self) {
-        self.uploading.set(true);
-    }
-
-    /// The request's body has come, or nobody wants the rest.
-    pub(super) fn end_upload(&self) {
-        self.uploading.set(false);
-        if !self.is_busy() && matches!(self.phase.get(), Phase::RequestBody | Phase::FirstByte) {
-            self.enter(Phase::Idle, self.timeouts.idle);
-        }
     }
 
     pub(super) fn count_body(&self, bytes: usize) {
@@ -367,23 +327,9 @@ mod tests {
         link.count_read(5);
         assert_eq!(link.phase(), Phase::Head);
         assert!(link.take_head_began().is_some());
-        link.begin_exchange();
+        link.enter(Phase::Busy, Duration::ZERO);
         link.count_read(5);
         assert_eq!(link.phase(), Phase::Busy);
         assert!(!link.head_has_begun());
-    }
-
-    #[test]
-    fn a_body_that_comes_after_its_answer_is_no_head() {
-        let link = link();
-        link.begin_exchange();
-        link.begin_upload();
-        link.end_exchange();
-        link.delivered(Instant::now());
-        assert_eq!(link.phase(), Phase::RequestBody);
-        link.count_read(5);
-        assert!(!link.head_has_begun());
-        link.end_upload();
-        assert_eq!(link.phase(), Phase::Idle);
     }
 }

@@ -1,24 +1,27 @@
 //! The head of a message: what the pipeline, and through it every plugin, sees and changes.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use smallvec::SmallVec;
 
-/// A head's fields (RFC 9110, 5).
-#[derive(Clone, Debug, Default)]
-pub struct Fields(pub(super) HeaderMap);
+use super::fields::Fields;
 
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     pub method: Method,
-    /// Origin form, or `*`. An absolute form's authority is moved to Host as the head is read (RFC 9112, 3.2.2).
-    pub target: PathAndQuery,
+    pub target: Target,
     /// As the client speaks it.
     pub version: Version,
     pub fields: Fields,
+}
+
+/// What a request is for: a path with or without a query, or `*`. Printable ASCII. An absolute form's authority is moved to
+/// Host as the head is read (RFC 9112, 3.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: SmallVec<[u8; 88]>,
+    /// Where the `?` stands, or the end.
+    query: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -29,100 +32,41 @@ pub struct ResponseHead {
     pub fields: Fields,
 }
 
-impl Fields {
-    /// The first field of that name.
-    pub fn first(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.0.get(name)
-    }
-
-    /// Every field of that name, in order.
-    pub fn all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.0.get_all(name).iter()
-    }
-
-    /// The value, several occurrences joined (RFC 9110, 5.3; RFC 9113, 8.2.3 for Cookie).
-    pub fn joined(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        let mut values = self.all(name);
-        let first = values.next()?.as_bytes();
-        let Some(second) = values.next() else {
-            return Some(Cow::Borrowed(first));
-        };
-        let separator: &[u8] = if *name == http::header::COOKIE {
-            b"; "
-        } else {
-            b", "
-        };
-        let mut whole = first.to_vec();
-        for value in std::iter::once(second).chain(values) {
-            whole.extend_from_slice(separator);
-            whole.extend_from_slice(value.as_bytes());
+impl Target {
+    /// Of bytes that are printable ASCII. An absolute form without a path means `/`.
+    pub(super) fn new(bytes: &[u8]) -> Target {
+        let mut text = SmallVec::new();
+        if bytes.first().is_none_or(|first| *first == b'?') {
+            text.push(b'/');
         }
-        Some(Cow::Owned(whole))
+        text.extend_from_slice(bytes);
+        let query = memchr::memchr(b'?', &text).unwrap_or(text.len());
+        Target { text, query }
     }
 
-    /// Whether a field that is a list (RFC 9110, 5.6.1) holds this token, case-insensitively.
-    pub fn lists(&self, name: &HeaderName, token: &str) -> bool {
-        self.all(name)
-            .any(|value| tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes())))
+    /// `/`.
+    pub fn root() -> Target {
+        Target::new(b"/")
     }
 
-    pub fn contains(&self, name: &HeaderName) -> bool {
-        self.0.contains_key(name)
+    /// Of a text that may be none: it begins with `/` and is printable ASCII, without a fragment.
+    pub fn parse(text: &[u8]) -> Option<Target> {
+        let sane =
+            text.first() == Some(&b'/') && text.iter().all(|b| b.is_ascii_graphic() && *b != b'#');
+        sane.then(|| Target::new(text))
     }
 
-    /// Makes room for so many fields more, at once.
-    pub fn reserve(&mut self, more: usize) {
-        self.0.reserve(more);
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
     }
 
-    /// Replaces every occurrence by this one.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert(name, value);
+    pub fn path(&self) -> &[u8] {
+        &self.text[..self.query]
     }
 
-    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.append(name, value);
-    }
-
-    /// Removes every occurrence; the first is returned.
-    pub fn remove(&mut self, name: &HeaderName) -> Option<HeaderValue> {
-        self.0.remove(name)
-    }
-
-    /// Removes the fields whose name is so.
-    pub fn remove_where(&mut self, so: impl Fn(&HeaderName) -> bool) {
-        let names: SmallVec<[HeaderName; 8]> =
-            self.0.keys().filter(|name| so(name)).cloned().collect();
-        for name in &names {
-            self.0.remove(name);
-        }
-    }
-
-    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.0.keys()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter()
-    }
-}
-
-/// The elements of a list, blanks cut off; empty ones are passed over (RFC 9110, 5.6.1.2).
-pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let elements = value
-        .as_bytes()
-        .split(|b| *b == b',')
-        .map(<[u8]>::trim_ascii);
-    elements.filter(|element| !element.is_empty())
-}
-
-impl FromIterator<(HeaderName, HeaderValue)> for Fields {
-    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(fields: I) -> Fields {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(name, value);
-        }
-        Fields(map)
+    /// Without its `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        self.text.get(self.query + 1..)
     }
 }
 
@@ -162,36 +106,27 @@ impl ResponseHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{ACCEPT, CONNECTION, COOKIE};
 
-    fn fields(list: &[(&'static str, &'static str)]) -> Fields {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
+    #[test]
+    fn a_target_has_a_path_and_perhaps_a_query() {
+        let parts = |text: &str| {
+            let target = Target::new(text.as_bytes());
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (text(target.path()), target.query().map(text))
         };
-        list.iter().map(field).collect()
+        assert_eq!(parts("/a?b?c"), ("/a".into(), Some("b?c".into())));
+        assert_eq!(parts("/a?"), ("/a".into(), Some("".into())));
+        assert_eq!(parts("/a"), ("/a".into(), None));
+        assert_eq!(parts("?a"), ("/".into(), Some("a".into())));
+        assert_eq!(parts(""), ("/".into(), None));
+        assert_eq!(parts("*"), ("*".into(), None));
     }
 
     #[test]
-    fn several_fields_of_a_name_are_joined() {
-        let fields = fields(&[
-            ("accept", "a"),
-            ("cookie", "x=1"),
-            ("accept", "b"),
-            ("cookie", "y=2"),
-        ]);
-        assert_eq!(fields.joined(&ACCEPT).unwrap(), &b"a, b"[..]);
-        assert_eq!(fields.joined(&COOKIE).unwrap(), &b"x=1; y=2"[..]);
-        assert!(fields.joined(&CONNECTION).is_none());
-    }
-
-    #[test]
-    fn a_list_is_searched_by_token() {
-        let fields = fields(&[("connection", "close ,, x-a"), ("connection", "Upgrade")]);
-        assert!(fields.lists(&CONNECTION, "upgrade"));
-        assert!(fields.lists(&CONNECTION, "X-A"));
-        assert!(!fields.lists(&CONNECTION, "x"));
+    fn a_text_is_a_target_only_if_it_could_be_sent() {
+        assert!(Target::parse(b"/a?b").is_some());
+        for text in ["", "a", "/a b", "/a#b", "/\u{fc}", "/a\r\n"] {
+            assert!(Target::parse(text.as_bytes()).is_none(), "{text:?}");
+        }
     }
 }

@@ -1,21 +1,21 @@
-//! HTTP messages in our own types (`message`, `body`), and the engine that reads and writes them: `server` towards clients,
-//! `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's connection and
-//! the steps that work for it share: counters, the one timer, the wish to close.
-//!
-//! The engine is hyper, and only the files here know it.
+//! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
+//! and `delivery` towards clients, `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's
+//! connection and the steps that work for it share: counters, the one timer, the wish to close. `h1` is HTTP/1.1 on the
+//! wire.
 
 pub mod body;
 pub mod client;
 pub mod delivery;
+pub mod fields;
+pub mod h1;
 pub mod hop;
 pub mod idle;
 pub mod link;
 pub mod message;
-mod refusal;
 pub mod server;
-mod stream;
 pub mod tunnel;
 
 pub use body::Body;
+pub use fields::Fields;
 pub use link::Link;
-pub use message::{Fields, RequestHead, ResponseHead};
+pub use message::{RequestHead, ResponseHead, Target};

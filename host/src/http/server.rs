@@ -1,37 +1,32 @@
 //! A client's connection: its requests are read and handed to a [`Service`], the answers written, until either side has
 //! had enough. Deadlines, closing and what becomes of heads that cannot be read are here; what to answer is not.
+//!
+//! Between requests a connection holds its socket, its `Link` and one armed timer, and no buffer: what a request needs is
+//! made when its first byte is there, and gone with its answer.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http::header::HOST;
-use http::uri::PathAndQuery;
-use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::body::Body;
+use super::body::{Body, FromClient};
 use super::client::Upgrade;
 use super::delivery::{Delivery, Ledger, Outgoing};
+use super::h1::head::Refused;
+use super::h1::incoming::Incoming;
+use super::h1::request::{self, HEAD_READ, Heard};
+use super::h1::wire::Wire;
 use super::link::{Blame, Closing, Link, Phase};
-use super::message::{Fields, RequestHead, ResponseHead};
-use super::refusal::{linger, refuse};
-use super::stream::{ClientStream, Outbox};
+use super::message::{RequestHead, ResponseHead};
 use super::tunnel;
 
-/// Bytes of a request's head, and of its trailers; 431 above. What nginx allows (4 buffers of 8 KiB).
-const LARGEST_HEAD: usize = 32 << 10;
+/// How long a client may take to see our last answer before the connection is closed under what it still sends.
+const LINGER: Duration = Duration::from_secs(2);
 
 pub struct Request {
     pub head: RequestHead,
@@ -64,9 +59,9 @@ pub struct Tunnel {
 pub enum Unreadable {
     /// It took too long.
     Late,
-    Malformed,
     /// More than the server reads of one.
     HeadTooLarge,
+    Refused(Refused),
 }
 
 /// What answers requests.
@@ -78,44 +73,18 @@ pub trait Service {
 
 /// Serves a connection until it ends.
 pub async fn serve<S: Service + 'static>(socket: TcpStream, link: Rc<Link>, service: Rc<S>) {
-    let outbox = Rc::<Outbox>::default();
-    let tunnel = Rc::<RefCell<Option<(Tunnel, Delivery)>>>::default();
-    let stream = ClientStream {
-        socket,
-        link: link.clone(),
-        outbox: outbox.clone(),
-    };
-    let exchange = service_fn(|request| {
-        let (link, outbox, tunnel, service) = (
-            link.clone(),
-            outbox.clone(),
-            tunnel.clone(),
-            service.clone(),
-        );
-        async move { Ok::<_, Infallible>(exchange(&*service, link, outbox, &tunnel, request).await) }
-    });
-    let mut connection = http1::Builder::new()
-        .max_header_size(LARGEST_HEAD)
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), exchange);
-    let end = drive(&mut connection, &link, &outbox).await;
-    let parts = connection.into_parts();
-    let mut client = parts.io.into_inner();
-    let upgraded = tunnel.take();
+    let wire = Rc::new(Wire::new(socket, Some(link.clone())));
+    let end = drive(requests(&wire, &link, &*service), &link).await;
     match end {
-        End::Finished => match upgraded {
-            Some((tunnel, delivery)) => pass(&link, client, parts.read_buf, tunnel, delivery).await,
-            None if link.body_was_left() => linger(&mut client.socket).await,
-            None => {}
-        },
-        End::Idle => {}
-        End::Unread(None) => {}
+        End::Finished if link.body_was_left() => linger(&wire).await,
+        End::Finished | End::Idle | End::Unread(None) => {}
+        End::Tunnel(through) => Box::pin(pass(&link, wire, through)).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
-            refuse(client, service.unreadable(why, began)).await;
+            Box::pin(refuse(&wire, &link, service.unreadable(why, began))).await;
         }
         // An answer may have been broken off: the client must not take it for whole.
-        End::Cut => drop(client.socket.set_zero_linger()),
+        End::Cut => wire.cut(),
     }
 }
 
@@ -126,38 +95,28 @@ enum End {
     Idle,
     /// A head could not be read; None: not a byte of it came.
     Unread(Option<Unreadable>),
+    /// It speaks another protocol from here on.
+    Tunnel(Box<(Tunnel, Delivery)>),
     /// In the middle of something.
     Cut,
 }
 
 /// Runs the connection, and is its clock.
-async fn drive<F>(connection: &mut F, link: &Link, outbox: &Outbox) -> End
-where
-    F: Future<Output = hyper::Result<()>> + Unpin + Gracefully,
-{
+async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
-    let mut told = false;
+    let mut connection = pin!(connection);
     poll_fn(|cx| {
         link.owner(cx.waker());
         loop {
-            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(if ended.is_ok() {
-                    End::Finished
-                } else {
-                    failed(outbox)
-                });
+            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                return Poll::Ready(end);
             }
-            match link.closing() {
-                Closing::Cut => {
-                    link.blame(Blame::Operator);
-                    return Poll::Ready(End::Cut);
-                }
-                Closing::WhenIdle if !told => {
-                    told = true;
-                    Pin::new(&mut *connection).gracefully();
-                    continue;
-                }
-                _ => {}
+            if link.closing() == Closing::Cut {
+                link.blame(Blame::Operator);
+                return Poll::Ready(End::Cut);
+            }
+            if link.closing() == Closing::WhenIdle && link.is_idle() {
+                return Poll::Ready(End::Finished);
             }
             let Some(late) = late(&mut timer, link, cx) else {
                 return Poll::Pending;
@@ -172,22 +131,12 @@ where
                     link.blame(Blame::ClientTimeout);
                     return Poll::Ready(End::Cut);
                 }
-                // The answer was complete before the request was.
-                _ if !link.is_busy() => return Poll::Ready(End::Cut),
                 // A step waits in this phase: polled again, it learns of it.
                 phase => link.expire(phase),
             }
         }
     })
     .await
-}
-
-fn failed(outbox: &Outbox) -> End {
-    match outbox.held_back() {
-        None => End::Cut,
-        Some(431) => End::Unread(Some(Unreadable::HeadTooLarge)),
-        Some(_) => End::Unread(Some(Unreadable::Malformed)),
-    }
 }
 
 /// The phase that has lasted too long. Arms the timer for the deadline that holds now.
@@ -210,118 +159,173 @@ fn late(timer: &mut Option<Pin<Box<Sleep>>>, link: &Link, cx: &mut Context<'_>) 
     }
 }
 
-/// What hyper's connections can, whatever their service.
-trait Gracefully {
-    fn gracefully(self: Pin<&mut Self>);
-}
-
-impl<I, B, S> Gracefully for http1::Connection<I, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn gracefully(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+/// Request after request.
+async fn requests<S: Service>(wire: &Rc<Wire>, link: &Rc<Link>, service: &S) -> End {
+    loop {
+        let incoming = match request::next(wire).await {
+            Ok(Some(incoming)) => incoming,
+            Ok(None) => return End::Finished,
+            Err(why) => return End::Unread(Some(why)),
+        };
+        // Boxed: while it waits for the next request, a connection is as small as that wait.
+        match Box::pin(exchange(wire, link, service, incoming)).await {
+            Next::Request => {}
+            Next::End(end) => return end,
+        }
     }
 }
 
+enum Next {
+    Request,
+    End(End),
+}
+
 async fn exchange<S: Service>(
+    wire: &Rc<Wire>,
+    link: &Rc<Link>,
     service: &S,
-    link: Rc<Link>,
-    outbox: Rc<Outbox>,
-    tunnel: &RefCell<Option<(Tunnel, Delivery)>>,
-    request: http::Request<Incoming>,
-) -> http::Response<Outgoing> {
+    heard: Box<Heard>,
+) -> Next {
     let read = Instant::now();
     let began = link.take_head_began().unwrap_or(read);
     link.begin_exchange();
-    let (parts, incoming) = request.into_parts();
-    let body = Body::from_client(incoming, link.clone());
-    let before = link.traffic().1;
-    let response = service
-        .call(Request {
-            head: request_head(parts),
-            body,
-            began,
-            read,
-        })
-        .await;
+    let Heard {
+        head,
+        framing,
+        keep_alive,
+        expects,
+        have,
+    } = *heard;
+    let (bodiless, version) = (head.method == Method::HEAD, head.version);
+    let expects = expects && have.is_empty();
+    let incoming = Incoming::new(framing, false, have, wire.clone());
+    let body = Body::from_client(FromClient {
+        incoming,
+        wire: wire.clone(),
+        link: link.clone(),
+        expects,
+        first_byte: Duration::ZERO,
+    });
+    let call = service.call(Request {
+        head,
+        body,
+        began,
+        read,
+    });
+    let Some(response) = while_there(wire, call).await else {
+        link.blame(Blame::Client);
+        return Next::End(End::Finished);
+    };
     let Response {
         head,
         body,
         between_bytes,
         ledger,
-        tunnel: through,
+        tunnel,
     } = response;
-    let mut delivery = Some(Delivery::new(ledger, link.clone(), before));
-    if let Some(through) = through {
+    let mut delivery = Delivery::new(ledger, link);
+    let keep = keep_alive && !link.body_was_left() && link.closing() == Closing::No;
+    let mut outgoing = Outgoing::new(
+        &head,
+        body,
+        bodiless,
+        version,
+        keep && tunnel.is_none(),
+        between_bytes,
+    );
+    outgoing.upgraded = tunnel.is_some();
+    if !outgoing.deliver(wire, link, &head, &mut delivery).await {
+        return Next::End(End::Cut);
+    }
+    if let Some(tunnel) = tunnel {
         link.enter(Phase::Busy, Duration::ZERO);
-        tunnel.replace(delivery.take().map(|delivery| (through, delivery)));
-    } else {
-        link.enter(Phase::Delivery, link.timeouts().body);
+        return Next::End(End::Tunnel(Box::new((tunnel, delivery))));
     }
-    let outgoing = Outgoing::new(body, between_bytes, link, outbox, delivery);
-    let mut response = http::Response::new(outgoing);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.fields.0;
-    if let Some(reason) = head
-        .reason
-        .and_then(|reason| ReasonPhrase::try_from(reason).ok())
-    {
-        response.extensions_mut().insert(reason);
+    delivery.ended_well(Instant::now());
+    if !outgoing.keep || !outgoing.settle(link).await || link.body_was_left() {
+        // What is left of the request's body would be taken for the next request.
+        return Next::End(close(wire).await);
     }
-    response
+    link.enter(Phase::Idle, link.timeouts().idle);
+    Next::Request
 }
 
-/// An absolute form's authority replaces Host (RFC 9112, 3.2.2).
-fn request_head(parts: http::request::Parts) -> RequestHead {
-    let mut fields = Fields(parts.headers);
-    let uri = parts.uri.into_parts();
-    if let Some(host) = uri
-        .authority
-        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        fields.set(HOST, host);
-    }
-    let target = uri
-        .path_and_query
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    RequestHead {
-        method: parts.method,
-        target,
-        version: parts.version,
-        fields,
-    }
+/// None: the client has closed its connection. As in nginx, it is then no longer worked for; a client that closes only its
+/// sending side cannot be told from it.
+async fn while_there<T>(wire: &Wire, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => wire.poll_gone(cx).map(|()| None),
+    })
+    .await
+}
+
+async fn close(wire: &Wire) -> End {
+    let _ = poll_fn(|cx| wire.poll_shutdown(cx)).await;
+    End::Finished
 }
 
 /// After the 101: bytes both ways.
-async fn pass(
-    link: &Rc<Link>,
-    client: ClientStream,
-    from_client: Bytes,
-    tunnel: Tunnel,
-    mut delivery: Delivery,
-) {
-    let Some((server, from_server)) = tunnel.server.socket().await else {
+async fn pass(link: &Rc<Link>, wire: Rc<Wire>, through: Box<(Tunnel, Delivery)>) {
+    let (tunnel, mut delivery) = *through;
+    let from_client = wire.take_rest();
+    let (Some((server, from_server)), Ok(wire)) =
+        (tunnel.server.socket().await, Rc::try_unwrap(wire))
+    else {
         link.blame(Blame::Server);
         return;
     };
     let before = link.traffic();
+    let client = tunnel::Counted::new(wire.into_socket(), link.clone());
     let well = tunnel::run(
         link,
         client,
-        from_client,
+        from_client.into(),
         server,
         from_server,
         tunnel.silence,
     )
     .await;
-    delivery.body_was(link.traffic().1 - before.1);
+    delivery.body = link.traffic().1 - before.1;
     link.count_body((link.traffic().0 - before.0) as usize);
     if well {
         delivery.ended_well(Instant::now());
     }
+}
+
+/// Answers what could not be read, and closes.
+async fn refuse(wire: &Wire, link: &Rc<Link>, response: Response) {
+    let Response {
+        head, body, ledger, ..
+    } = response;
+    let mut delivery = Delivery::new(ledger, link);
+    let mut outgoing = Outgoing::new(
+        &head,
+        body,
+        false,
+        http::Version::HTTP_11,
+        false,
+        Duration::ZERO,
+    );
+    match tokio::time::timeout(LINGER, outgoing.deliver(wire, link, &head, &mut delivery)).await {
+        Ok(true) => {
+            delivery.ended_well(Instant::now());
+            let _ = poll_fn(|cx| wire.poll_shutdown(cx)).await;
+            linger(wire).await;
+        }
+        Ok(false) => {}
+        Err(_) => link.blame(Blame::ClientTimeout),
+    }
+}
+
+/// Reads on for a while: closing under what a client still sends resets the connection, and with it the answer may be lost
+/// (RFC 9112, 9.6).
+async fn linger(wire: &Wire) {
+    let reading = async {
+        while let Ok(true) =
+            poll_fn(|cx| wire.poll_read(cx, HEAD_READ, |bytes| !bytes.is_empty())).await
+        {}
+    };
+    let _ = tokio::time::timeout(LINGER, reading).await;
 }

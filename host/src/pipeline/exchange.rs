@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use http::HeaderName;
 use http::header::HOST;
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue};
 
 use super::log::{Host, Record};
 use crate::base::ids::{PoolIndex, RouteIndex};
 use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView};
 use crate::http::hop::Said;
-use crate::http::{Body, Fields, RequestHead, ResponseHead};
+use crate::http::{Body, Fields, RequestHead, ResponseHead, Target};
 
 pub struct Exchange {
     pub head: RequestHead,
@@ -20,7 +19,7 @@ pub struct Exchange {
     /// What it said to us alone.
     pub said: Said,
     /// Host as it was sent.
-    pub host_sent: Option<HeaderValue>,
+    pub host_sent: Option<Box<[u8]>>,
     /// The peer's word about the client is believed.
     pub trusted: bool,
     pub route: Option<RouteIndex>,
@@ -39,23 +38,18 @@ impl Exchange {
             host_changed |= apply(&mut self.head.fields, edit) == HOST;
         }
         if host_changed {
-            self.record.host = self
-                .head
-                .fields
-                .first(&HOST)
-                .and_then(|host| host_of(host.as_bytes()));
+            self.record.host = self.head.fields.first(&HOST).and_then(host_of);
         }
     }
 
     /// A new path, which replaces the query too if it holds a `?`. False: it is none.
     pub fn set_path(&mut self, path: &str) -> bool {
-        let whole = match self.head.target.query() {
-            Some(query) if !path.contains('?') => Cow::Owned(format!("{path}?{query}")),
-            _ => Cow::Borrowed(path),
+        let target = match self.head.target.query() {
+            Some(query) if !path.contains('?') => {
+                Target::parse(&[path.as_bytes(), b"?", query].concat())
+            }
+            _ => Target::parse(path.as_bytes()),
         };
-        let target = PathAndQuery::try_from(whole.as_ref())
-            .ok()
-            .filter(|_| path.starts_with('/'));
         target.map(|target| self.head.target = target).is_some()
     }
 
@@ -81,11 +75,11 @@ impl Exchange {
 pub fn apply(fields: &mut Fields, edit: Edit) -> HeaderName {
     match edit {
         Edit::Set(name, value) => {
-            fields.set(name.clone(), value);
+            fields.set(&name, value);
             name
         }
         Edit::Append(name, value) => {
-            fields.append(name.clone(), value);
+            fields.append(&name, value);
             name
         }
         Edit::Remove(name) => {
@@ -123,11 +117,11 @@ impl RequestView for Exchange {
     }
 
     fn path(&self) -> &[u8] {
-        self.head.target.path().as_bytes()
+        self.head.target.path()
     }
 
     fn query(&self) -> Option<&[u8]> {
-        self.head.target.query().map(str::as_bytes)
+        self.head.target.query()
     }
 
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
@@ -179,11 +173,7 @@ impl ResponseView for Answered<'_> {
 
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         if *name == http::header::SET_COOKIE {
-            return self
-                .head
-                .fields
-                .first(name)
-                .map(|value| Cow::Borrowed(value.as_bytes()));
+            return self.head.fields.first(name).map(Cow::Borrowed);
         }
         self.head.fields.joined(name)
     }

@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 
+use crate::http::h1::head::Refused;
 use crate::http::link::{Blame, Phase};
 use crate::http::server::Unreadable;
 
@@ -10,7 +11,7 @@ use crate::http::server::Unreadable;
 pub enum Fault {
     // The client's.
     /// No HTTP, or HTTP that means two things.
-    BadRequest,
+    BadRequest(Refused),
     HeadTimeout,
     HeadTooLarge,
     /// CONNECT: this is no forward proxy.
@@ -63,7 +64,10 @@ impl Fault {
     pub fn status(self) -> Option<StatusCode> {
         use Fault::*;
         Some(match self {
-            BadRequest | BodyBroken => StatusCode::BAD_REQUEST,
+            BadRequest(why) => {
+                StatusCode::from_u16(why.status()).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            BodyBroken => StatusCode::BAD_REQUEST,
             HeadTimeout | BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -83,7 +87,7 @@ impl Fault {
     pub fn word(self) -> &'static str {
         use Fault::*;
         match self {
-            BadRequest => "bad-request",
+            BadRequest(why) => why.word(),
             HeadTimeout => "request-head-timeout",
             HeadTooLarge => "request-head-too-large",
             ConnectMethod => "connect-method",
@@ -113,7 +117,7 @@ impl Fault {
         use Fault::*;
         let how_far = stage.letter();
         match self {
-            BadRequest | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
+            BadRequest(_) | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
             HeadTimeout => *b"cR",
             BodyTimeout => *b"cD",
             BodyBroken => *b"CD",
@@ -136,7 +140,7 @@ impl Fault {
     pub fn sentence(self) -> &'static str {
         use Fault::*;
         match self {
-            BadRequest => "The request could not be understood.",
+            BadRequest(_) => "The request could not be understood.",
             HeadTimeout => "The request took too long to arrive.",
             HeadTooLarge => "The request's header is too large.",
             ConnectMethod => "This is not a forward proxy.",
@@ -185,8 +189,9 @@ impl From<Unreadable> for Fault {
     fn from(why: Unreadable) -> Fault {
         match why {
             Unreadable::Late => Fault::HeadTimeout,
-            Unreadable::Malformed => Fault::BadRequest,
             Unreadable::HeadTooLarge => Fault::HeadTooLarge,
+            Unreadable::Refused(Refused::Connect) => Fault::ConnectMethod,
+            Unreadable::Refused(why) => Fault::BadRequest(why),
         }
     }
 }
@@ -207,7 +212,13 @@ mod tests {
 
     /// Fault, status (0: none of ours), word, letters where the request had come as far as such a fault is met.
     const TABLE: &[(Fault, u16, &str, Stage, &[u8; 2])] = &[
-        (Fault::BadRequest, 400, "bad-request", Stage::Request, b"PR"),
+        (
+            Fault::BadRequest(Refused::Host),
+            400,
+            "bad-host",
+            Stage::Request,
+            b"PR",
+        ),
         (
             Fault::HeadTimeout,
             408,

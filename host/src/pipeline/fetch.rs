@@ -6,8 +6,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 
 use super::exchange::Exchange;
 use super::pick::{Tried, pick};
@@ -16,7 +15,7 @@ use super::worker::Worker;
 use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
 use crate::http::client::{Answer, Connection};
-use crate::http::{Body, Fields, RequestHead, hop};
+use crate::http::{Body, Fields, RequestHead, Target, hop};
 use crate::net;
 
 /// Bytes of an answer's body.
@@ -90,28 +89,24 @@ async fn connection(server: &Member, kept: bool) -> Option<Connection> {
 }
 
 async fn dial(server: &Member) -> Option<Connection> {
-    Connection::open(net::dial(&server.address).await.ok()?)
-        .await
-        .ok()
+    net::dial(&server.address).await.ok().map(Connection::open)
 }
 
 fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {
-    let mut fields: Fields = call.headers.into_iter().collect();
+    let mut fields = Fields::new();
+    for (name, value) in &call.headers {
+        fields.append(name, value);
+    }
     hop::take(&mut fields);
     if !fields.contains(&HOST) {
-        let host = HeaderValue::from_str(&server.address);
-        fields.set(HOST, host.unwrap_or_else(|_| HeaderValue::from_static("")));
+        fields.set(&HOST, server.address.as_bytes());
     }
     fields.remove(&CONTENT_LENGTH);
     let body = Body::full(call.body);
     if !body.is_empty() && !fields.contains(&CONTENT_TYPE) {
-        fields.set(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        );
+        fields.set(&CONTENT_TYPE, "application/octet-stream");
     }
-    let target =
-        PathAndQuery::try_from(call.path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    let target = Target::parse(call.path.as_bytes()).unwrap_or_else(Target::root);
     (
         RequestHead {
             method: call.method,
@@ -133,10 +128,12 @@ async fn reply(answer: Answer) -> Result<Reply, FetchError> {
             CollectError::TooLarge => FetchError::TooLarge,
             CollectError::Broken => FetchError::Refused,
         })?;
-    let headers = head
-        .fields
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
+    let headers = head.fields.iter().filter_map(|(name, value)| {
+        Some((
+            HeaderName::from_bytes(name).ok()?,
+            HeaderValue::from_bytes(value).ok()?,
+        ))
+    });
     Ok(Reply {
         status: head.status.as_u16(),
         headers: headers.collect(),

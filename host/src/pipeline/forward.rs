@@ -20,9 +20,6 @@ use crate::http::server::Tunnel;
 use crate::http::{Body, RequestHead};
 use crate::net;
 
-/// Fields that are ours.
-const MOST_OF_OURS: usize = 8;
-
 /// Why an attempt failed.
 struct Failed {
     fault: Fault,
@@ -125,9 +122,7 @@ async fn connect(
         Err(_) => return Err(failed(Fault::ConnectTimeout)),
     };
     exchange.record.connect = Some(took);
-    Connection::open(socket)
-        .await
-        .map_err(|_| failed(Fault::ConnectFailed))
+    Ok(Connection::open(socket))
 }
 
 /// Beside the fault: whether anything of an answer had come.
@@ -179,17 +174,16 @@ fn no_answer(why: Why, begun: bool) -> Fault {
 fn outgoing(exchange: &Exchange, peer: &HeaderValue) -> RequestHead {
     let mut head = exchange.head.clone();
     let fields = &mut head.fields;
-    fields.reserve(MOST_OF_OURS);
     forwarded::tell(fields, exchange, peer);
     // The engine asks for a body as soon as a server takes it: the expectation ends here (RFC 9110, 10.1.1).
     fields.remove(&EXPECT);
     let mut options = "";
     if exchange.said.trailers {
-        fields.set(TE, HeaderValue::from_static("trailers"));
+        fields.set(&TE, "trailers");
         options = "te";
     }
     if let Some(protocol) = &exchange.said.upgrade {
-        fields.set(UPGRADE, protocol.clone());
+        fields.set(&UPGRADE, protocol);
         options = if options.is_empty() {
             "upgrade"
         } else {
@@ -197,7 +191,7 @@ fn outgoing(exchange: &Exchange, peer: &HeaderValue) -> RequestHead {
         };
     }
     if !options.is_empty() {
-        fields.set(CONNECTION, HeaderValue::from_static(options));
+        fields.set(&CONNECTION, options);
     }
     head
 }

@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use crate::config::checked::Network;
 use crate::hook::ConnectionFacts;
 use crate::http::Fields;
-use crate::http::message::tokens;
+use crate::http::fields::tokens;
 use crate::net::address;
 
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -33,12 +33,22 @@ pub fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
         .any(|network| address::within(peer, network.address, network.prefix))
 }
 
+const PREFIX_LENGTH: usize = 12;
+
 /// Removes what only a trusted proxy may say.
 pub fn distrust(fields: &mut Fields) {
-    fields.remove_where(|name| {
-        let name = name.as_str();
-        matches!(name, "forwarded" | "x-real-ip" | "x-request-id")
-            || name.starts_with("x-forwarded-")
+    fields.remove_where(|name, _| {
+        const PREFIX: &[u8; PREFIX_LENGTH] = b"x-forwarded-";
+        match name.len() {
+            9 if name.eq_ignore_ascii_case(b"forwarded")
+                || name.eq_ignore_ascii_case(b"x-real-ip") =>
+            {
+                true
+            }
+            12 if name.eq_ignore_ascii_case(b"x-request-id") => true,
+            PREFIX_LENGTH.. => name[..PREFIX_LENGTH].eq_ignore_ascii_case(PREFIX),
+            _ => false,
+        }
     });
 }
 
@@ -116,9 +126,8 @@ pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts>
 /// The id that a trusted proxy gave the request.
 pub fn given_id(fields: &Fields) -> Option<HeaderValue> {
     let id = fields.first(&REQUEST_ID)?;
-    let sane =
-        !id.is_empty() && id.len() <= LONGEST_ID && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    sane.then(|| id.clone())
+    let sane = !id.is_empty() && id.len() <= LONGEST_ID && id.iter().all(u8::is_ascii_graphic);
+    HeaderValue::from_bytes(id).ok().filter(|_| sane)
 }
 
 /// 128 random bits in hex.
@@ -139,26 +148,25 @@ pub fn tell(fields: &mut Fields, exchange: &Exchange, peer: &HeaderValue) {
     } else {
         None
     };
-    let chain = before.and_then(|before| {
-        let mut chain = before.into_owned();
-        chain.extend_from_slice(b", ");
-        chain.extend_from_slice(peer.as_bytes());
-        HeaderValue::from_bytes(&chain).ok()
-    });
-    fields.set(FOR, chain.unwrap_or_else(|| peer.clone()));
-    let client = exchange
-        .trusted
-        .then(|| HeaderValue::from_str(&exchange.record.facts.client_address).ok());
-    fields.set(REAL_IP, client.flatten().unwrap_or_else(|| peer.clone()));
+    match before.map(|before| [&before, &b", "[..], peer.as_bytes()].concat()) {
+        Some(chain) => fields.set(&FOR, chain),
+        None => fields.set(&FOR, peer),
+    }
+    let client = if exchange.trusted {
+        exchange.record.facts.client_address.as_bytes()
+    } else {
+        peer.as_bytes()
+    };
+    fields.set(&REAL_IP, client);
     if !(exchange.trusted && fields.contains(&PROTO)) {
-        fields.set(PROTO, HeaderValue::from_static("http"));
+        fields.set(&PROTO, "http");
     }
     if let Some(host) = &exchange.host_sent
         && !(exchange.trusted && fields.contains(&FORWARDED_HOST))
     {
-        fields.set(FORWARDED_HOST, host.clone());
+        fields.set(&FORWARDED_HOST, host);
     }
-    fields.set(REQUEST_ID, exchange.record.request_id.clone());
+    fields.set(&REQUEST_ID, &exchange.record.request_id);
 }
 
 #[cfg(test)]
@@ -166,13 +174,11 @@ mod tests {
     use super::*;
 
     fn fields(list: &[(&'static str, &'static str)]) -> Fields {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        };
-        list.iter().map(field).collect()
+        let mut fields = Fields::new();
+        for (name, value) in list {
+            fields.append(&HeaderName::from_static(name), value);
+        }
+        fields
     }
 
     fn named(list: &[(&'static str, &'static str)]) -> Option<String> {
@@ -256,8 +262,8 @@ mod tests {
         ]);
         distrust(&mut head);
         assert_eq!(
-            head.names().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["x-forwarder"]
+            head.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            [b"x-forwarder"]
         );
     }
 

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 use smallvec::SmallVec;
 
@@ -14,8 +13,8 @@ use super::worker::Worker;
 use crate::base::event::{RequestEnded, Times};
 use crate::base::ids::Generation;
 use crate::hook::ConnectionFacts;
-use crate::http::Link;
 use crate::http::delivery::{Ending, Ledger};
+use crate::http::{Link, Target};
 use crate::upstream::{self, live::InFlight};
 
 /// Lower case, without a port.
@@ -57,10 +56,10 @@ pub struct Record {
 /// The request as the client sent it.
 pub struct Asked {
     pub method: Method,
-    pub target: PathAndQuery,
+    pub target: Target,
     pub version: &'static str,
-    pub user_agent: Option<HeaderValue>,
-    pub referer: Option<HeaderValue>,
+    pub user_agent: Option<Box<[u8]>>,
+    pub referer: Option<Box<[u8]>>,
 }
 
 impl Ledger for Record {
@@ -109,15 +108,15 @@ impl Record {
             pool: self.pool.as_deref(),
             server: self.server.as_deref(),
             method: asked.map_or("", |asked| asked.method.as_str()),
-            target: asked.map_or(&[], |asked| asked.target.as_str().as_bytes()),
+            target: asked.map_or(&[], |asked| asked.target.as_bytes()),
             host: self.host.as_deref(),
             version: asked.map_or("", |asked| asked.version),
             client_address: &self.facts.client_address,
             client_port: &self.facts.client_port,
             peer: self.facts.client,
             request_id: self.request_id.to_str().unwrap_or_default(),
-            user_agent: asked.and_then(|asked| Some(asked.user_agent.as_ref()?.as_bytes())),
-            referer: asked.and_then(|asked| Some(asked.referer.as_ref()?.as_bytes())),
+            user_agent: asked.and_then(|asked| asked.user_agent.as_deref()),
+            referer: asked.and_then(|asked| asked.referer.as_deref()),
             status: self.status,
             bytes_in: ending.bytes_in,
             bytes_out: ending.bytes_out,

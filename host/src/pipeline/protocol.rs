@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{HOST, REFERER, USER_AGENT};
-use http::{HeaderValue, Method, Version};
+use http::{HeaderValue, Version};
 
 use super::exchange::{Exchange, host_of};
 use super::fault::{Fault, Stage};
@@ -16,7 +16,7 @@ use super::worker::Worker;
 use super::{filter, forward, forwarded, route};
 use crate::hook::ConnectionFacts;
 use crate::http::server::{Request, Response, Service, Unreadable};
-use crate::http::{Fields, Link, hop};
+use crate::http::{Link, hop};
 
 /// A client's connection.
 pub struct Connection {
@@ -87,8 +87,8 @@ impl Connection {
             method: head.method.clone(),
             target: head.target.clone(),
             version: head.version_text(),
-            user_agent: head.fields.first(&USER_AGENT).cloned(),
-            referer: head.fields.first(&REFERER).cloned(),
+            user_agent: head.fields.first(&USER_AGENT).map(Into::into),
+            referer: head.fields.first(&REFERER).map(Into::into),
         });
         Exchange {
             head,
@@ -142,18 +142,9 @@ impl Connection {
             // RFC 9110, 7.8: HTTP/1.0 knows no Upgrade.
             exchange.said.upgrade = None;
         }
-        if head.method == Method::CONNECT {
-            return Err(Fault::ConnectMethod);
-        }
-        // RFC 9112, 3.2.4.
-        if head.target.as_str() == "*" && head.method != Method::OPTIONS {
-            return Err(Fault::BadRequest);
-        }
-        exchange.host_sent = only_host(&head.fields, head.version)?;
-        exchange.record.host = exchange
-            .host_sent
-            .as_ref()
-            .and_then(|host| host_of(host.as_bytes()));
+        // The engine has seen to it that there is one, and that it is a host.
+        exchange.host_sent = head.fields.first(&HOST).map(Into::into);
+        exchange.record.host = exchange.host_sent.as_ref().and_then(|host| host_of(host));
         exchange.trusted = forwarded::is_trusted(self.facts.client.ip(), &site.trusted_proxies);
         if !exchange.trusted {
             forwarded::distrust(&mut head.fields);
@@ -166,87 +157,5 @@ impl Connection {
             exchange.record.facts = forwarded::facts(client, &self.facts);
         }
         Ok(())
-    }
-}
-
-/// Host as HTTP/1.1 wants it: once, and a host (RFC 9112, 3.2). What two parties could read differently is refused.
-fn only_host(fields: &Fields, version: Version) -> Result<Option<HeaderValue>, Fault> {
-    let mut hosts = fields.all(&HOST);
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host,
-        (None, _) if version == Version::HTTP_10 => return Ok(None),
-        _ => return Err(Fault::BadRequest),
-    };
-    is_host(host.as_bytes())
-        .then(|| Some(host.clone()))
-        .ok_or(Fault::BadRequest)
-}
-
-/// `uri-host [ ":" port ]` (RFC 3986, 3.2.2), as far as its characters tell.
-fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.iter().rposition(|b| matches!(b, b':' | b']')) {
-        Some(at) if value[at] == b':' => (&value[..at], &value[at + 1..]),
-        _ => (value, &[][..]),
-    };
-    let literal = host
-        .strip_prefix(b"[")
-        .and_then(|host| host.strip_suffix(b"]"));
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b);
-    port.iter().all(u8::is_ascii_digit)
-        && match literal {
-            Some(address) => address.iter().all(|b| allowed(b) || *b == b':'),
-            None => host.iter().all(allowed),
-        }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_a_host() {
-        for good in [
-            "example.com",
-            "a:80",
-            "10.0.0.1:8080",
-            "[::1]",
-            "[::1]:80",
-            "",
-            "xn--bcher-kva.example",
-            "a:",
-        ] {
-            assert!(is_host(good.as_bytes()), "{good}");
-        }
-        for bad in [
-            "a b", "user@a", "a/b", "a:80:90", "a:b", "[::1", "::1", "a?b", "a#b", "a,\tb",
-            "\u{e9}",
-        ] {
-            assert!(!is_host(bad.as_bytes()), "{bad}");
-        }
-    }
-
-    #[test]
-    fn one_host_and_no_more() {
-        let fields = |hosts: &[&'static str]| -> Fields {
-            hosts
-                .iter()
-                .map(|host| (HOST, HeaderValue::from_static(host)))
-                .collect()
-        };
-        assert_eq!(
-            only_host(&fields(&["a"]), Version::HTTP_11)
-                .unwrap()
-                .unwrap(),
-            "a"
-        );
-        assert_eq!(
-            only_host(&fields(&[]), Version::HTTP_11),
-            Err(Fault::BadRequest)
-        );
-        assert_eq!(only_host(&fields(&[]), Version::HTTP_10), Ok(None));
-        assert_eq!(
-            only_host(&fields(&["a", "a"]), Version::HTTP_11),
-            Err(Fault::BadRequest)
-        );
     }
 }

@@ -17,8 +17,9 @@ use super::log::Record;
 use super::site::{Filter, ListenerSite, Site};
 use crate::config::checked::OnFailure;
 use crate::hook::{Failure, Reply, ResponseOutcome};
+use crate::http::fields::tokens;
 use crate::http::server::{Response, Tunnel};
-use crate::http::{Body, ResponseHead, hop, message};
+use crate::http::{Body, ResponseHead, hop};
 
 pub struct Answer {
     pub head: ResponseHead,
@@ -47,10 +48,10 @@ pub fn respond(
         answer = filtered(filter, &mut exchange, answer);
     }
     let fields = &mut answer.head.fields;
-    fields.set(REQUEST_ID, exchange.record.request_id.clone());
+    fields.set(&REQUEST_ID, &exchange.record.request_id);
     if let (Some(protocol), Some(_)) = (said.upgrade, &answer.tunnel) {
-        fields.set(UPGRADE, protocol);
-        fields.set(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.set(&UPGRADE, protocol);
+        fields.set(&CONNECTION, "upgrade");
     }
     if answer.server.is_none() {
         bare_where_it_must_be(&exchange.head.method, &mut answer);
@@ -62,10 +63,7 @@ pub fn respond(
 pub fn unreadable(mut record: Box<Record>, fault: Fault) -> Response {
     record.fault = Some(fault);
     let mut answer = page_for(fault, false, &record.request_id);
-    answer
-        .head
-        .fields
-        .set(REQUEST_ID, record.request_id.clone());
+    answer.head.fields.set(&REQUEST_ID, &record.request_id);
     send(record, answer)
 }
 
@@ -121,7 +119,7 @@ pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut head = ResponseHead::new(status);
     for (name, value) in headers {
-        head.fields.append(name, value);
+        head.fields.append(&name, value);
     }
     head.fields.remove(&CONTENT_LENGTH);
     exchange.record.local = true;
@@ -131,7 +129,7 @@ pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
 /// The page for a fault.
 pub fn page(exchange: &mut Exchange, fault: Fault) -> Answer {
     exchange.record.fault = Some(fault);
-    let accepts = exchange.head.fields.all(&ACCEPT).flat_map(message::tokens);
+    let accepts = exchange.head.fields.all(&ACCEPT).flat_map(tokens);
     let html = accepts
         .into_iter()
         .any(|range| range.to_ascii_lowercase().starts_with(b"text/html"));
@@ -155,13 +153,11 @@ fn page_for(fault: Fault, html: bool, id: &HeaderValue) -> Answer {
         )
     };
     let mut head = ResponseHead::new(status);
-    head.fields
-        .set(CONTENT_TYPE, HeaderValue::from_static(kind));
-    head.fields
-        .set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    head.fields.set(&CONTENT_TYPE, kind);
+    head.fields.set(&CACHE_CONTROL, "no-store");
     if fault == Fault::ConnectMethod {
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        head.fields.set(ALLOW, allowed);
+        head.fields
+            .set(&ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     }
     own(head, Body::full(Bytes::from(text)))
 }
@@ -193,7 +189,7 @@ fn bare_where_it_must_be(method: &Method, answer: &mut Answer) {
         answer.body = Body::empty();
     } else if *method == Method::HEAD {
         if let Some(length) = answer.body.length() {
-            answer.head.fields.set(CONTENT_LENGTH, length.into());
+            answer.head.fields.set(&CONTENT_LENGTH, length.to_string());
         }
         answer.body = Body::empty();
     }
@@ -208,7 +204,10 @@ mod tests {
         let id = HeaderValue::from_static("<7>");
         let plain = page_for(Fault::NoServer, false, &id);
         assert_eq!(plain.head.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(plain.head.fields.first(&CACHE_CONTROL).unwrap(), "no-store");
+        assert_eq!(
+            plain.head.fields.first(&CACHE_CONTROL).unwrap(),
+            b"no-store"
+        );
         let text = plain.body.collect(1 << 10).await.unwrap();
         let text = String::from_utf8(text.to_vec()).unwrap();
         assert!(text.starts_with("503 Service Unavailable\n"), "{text}");
@@ -233,7 +232,7 @@ mod tests {
                 .head
                 .fields
                 .first(&CONTENT_LENGTH)
-                .map(|v| v.to_str().unwrap().to_owned());
+                .map(|v| String::from_utf8(v.to_vec()).unwrap());
             (answer.body.length(), length)
         };
         assert_eq!(answer(StatusCode::OK, Method::GET), (Some(5), None));

@@ -1,0 +1,124 @@
+//! The next request on a connection: read into the worker's scratch buffer, kept only while it is incomplete.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::ops::Range;
+
+use http::Method;
+use http::header::{EXPECT, HOST};
+
+use super::head::{self, FieldAt, Framing, Refused, RequestIndex, Version};
+use super::wire::Wire;
+use crate::http::fields::Fields;
+use crate::http::message::{RequestHead, Target};
+use crate::http::server::Unreadable;
+
+/// Bytes of a request's head; 431 above. What nginx allows (4 buffers of 8 KiB).
+const LARGEST_HEAD: usize = 32 << 10;
+
+/// Bytes of the read that a head is expected in.
+pub const HEAD_READ: usize = 16 << 10;
+
+/// A head, and what was read behind it.
+pub struct Heard {
+    pub head: RequestHead,
+    pub framing: Framing,
+    pub keep_alive: bool,
+    pub expects: bool,
+    pub have: Vec<u8>,
+}
+
+/// None: the client has closed.
+pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
+    let mut partial = wire.take_rest();
+    // Pipelined behind the request before.
+    if !partial.is_empty()
+        && let Some(heard) = hear(&partial)?
+    {
+        return Ok(Some(heard));
+    }
+    loop {
+        let read = poll_fn(|cx| {
+            wire.poll_read(cx, HEAD_READ, |bytes| {
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                if partial.is_empty() {
+                    let heard = hear(bytes)?;
+                    if heard.is_none() {
+                        partial.extend_from_slice(bytes);
+                    }
+                    return Ok(Some(heard));
+                }
+                partial.extend_from_slice(bytes);
+                // Only a line's end can complete a head, or spoil it.
+                if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+                    Ok(Some(None))
+                } else {
+                    hear(&partial).map(Some)
+                }
+            })
+        })
+        .await;
+        match read {
+            Ok(Ok(Some(Some(heard)))) => return Ok(Some(heard)),
+            Ok(Ok(Some(None))) if partial.len() > LARGEST_HEAD => {
+                return Err(Unreadable::HeadTooLarge);
+            }
+            Ok(Ok(Some(None))) => {}
+            Ok(Err(why)) => return Err(why),
+            // The client has gone away, in the middle of a head perhaps: there is nobody to answer.
+            Ok(Ok(None)) | Err(_) => return Ok(None),
+        }
+    }
+}
+
+fn hear(bytes: &[u8]) -> Result<Option<Box<Heard>>, Unreadable> {
+    thread_local! {
+        static INDEX: RefCell<Vec<FieldAt>> = const { RefCell::new(Vec::new()) };
+    }
+    INDEX.with_borrow_mut(|fields| {
+        let Some(found) = head::request(bytes, fields).map_err(Unreadable::Refused)? else {
+            return Ok(None);
+        };
+        if found.end > LARGEST_HEAD {
+            return Err(Unreadable::HeadTooLarge);
+        }
+        Ok(Some(Box::new(Heard {
+            head: request_head(&bytes[..found.end], &found, fields)?,
+            framing: found.framing,
+            keep_alive: found.keep_alive,
+            expects: found.expects,
+            have: bytes[found.end..].to_vec(),
+        })))
+    })
+}
+
+/// An absolute form's authority stands for Host (RFC 9112, 3.2.2); the two agree, or it would have been refused.
+fn request_head(
+    bytes: &[u8],
+    found: &RequestIndex,
+    index: &[FieldAt],
+) -> Result<RequestHead, Unreadable> {
+    let part = |at: &Range<u32>| &bytes[at.start as usize..at.end as usize];
+    let method = Method::from_bytes(part(&found.method))
+        .map_err(|_| Unreadable::Refused(Refused::Method))?;
+    let mut fields = Fields::of_head(bytes, index);
+    if let (None, Some(authority)) = (&found.host, &found.authority) {
+        fields.append(&HOST, part(authority));
+    }
+    // Said to us: we send the 100 ourselves, when the body is wanted.
+    if found.expects {
+        fields.remove(&EXPECT);
+    }
+    let version = match found.version {
+        Version::Http10 => http::Version::HTTP_10,
+        Version::Http11 => http::Version::HTTP_11,
+    };
+    Ok(RequestHead {
+        method,
+        target: Target::new(part(&found.target)),
+        version,
+        fields,
+    })
+}
