@@ -1,6 +1,6 @@
-#![allow(missing_docs)] // Public for the macro alone.
-
 //! How a plugin becomes the exports of a component: `export!`, and the instance behind it. Only the macro is for authors.
+
+#![allow(missing_docs)] // Public for the macro alone.
 
 use std::cell::{OnceCell, RefCell};
 use std::marker::PhantomData;

@@ -23,11 +23,16 @@ pub(super) struct Fault {
     pub(super) detail: String,
 }
 
+/// Ticks that a call must have seen to be stopped. On a virtual machine the thread's CPU clock may run on while the
+/// hypervisor has the processor: a call that was held up so sees one tick however long it took, a runaway sees them all.
+const LEAST_TICKS: u32 = 4;
+
 /// A call's CPU time, counted from the first tick that it sees: the clock is read only for calls that last that long, and
 /// no call is stopped before its limit.
 pub(super) struct CpuTime {
     limit: Duration,
     since: Option<Duration>,
+    ticks: u32,
 }
 
 /// What a guest's memories and tables come to.
@@ -49,7 +54,11 @@ pub(super) struct Refusal(pub(super) String);
 
 impl CpuTime {
     pub(super) fn new(limit: Duration) -> CpuTime {
-        CpuTime { limit, since: None }
+        CpuTime {
+            limit,
+            since: None,
+            ticks: 0,
+        }
     }
 
     /// A call begins.
@@ -57,13 +66,15 @@ impl CpuTime {
     pub(super) fn begin(&mut self, limit: Duration) {
         self.limit = limit;
         self.since = None;
+        self.ticks = 0;
     }
 
     /// An epoch has ended while the guest runs: may it go on?
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_time();
         let since = *self.since.get_or_insert(now);
-        if now.saturating_sub(since) >= self.limit {
+        self.ticks = self.ticks.saturating_add(1);
+        if now.saturating_sub(since) >= self.limit && self.ticks >= LEAST_TICKS {
             return Err(OverCpu(self.limit).into());
         }
         Ok(UpdateDeadline::Continue(1))
