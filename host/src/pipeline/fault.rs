@@ -340,4 +340,13 @@ mod tests {
         let words: std::collections::HashSet<_> = TABLE.iter().map(|row| row.2).collect();
         assert_eq!(words.len(), TABLE.len(), "a word means one fault");
     }
+
+    #[test]
+    fn the_reference_tells_of_every_fault() {
+        let readme = include_str!("../../../README.md");
+        let words = TABLE.iter().map(|row| row.0.word());
+        for word in words.chain(Refused::ALL.iter().map(|why| why.word())) {
+            assert!(readme.contains(&format!("`{word}`")), "README.md: {word}");
+        }
+    }
 }

@@ -97,6 +97,31 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// All but the one that the pipeline has a page of its own for.
+    pub const ALL: [Refused; 21] = [
+        Refused::RequestLine,
+        Refused::Method,
+        Refused::Target,
+        Refused::TargetTooLong,
+        Refused::Version,
+        Refused::StatusLine,
+        Refused::FieldName,
+        Refused::FieldValue,
+        Refused::Folded,
+        Refused::LineEnd,
+        Refused::TooManyFields,
+        Refused::LengthAndCoding,
+        Refused::Length,
+        Refused::Lengths,
+        Refused::Coding,
+        Refused::UnknownCoding,
+        Refused::NoHost,
+        Refused::Hosts,
+        Refused::Host,
+        Refused::OtherHost,
+        Refused::Expectation,
+    ];
+
     /// What the client is answered; towards a server it is always 502.
     pub fn status(self) -> u16 {
         match self {
