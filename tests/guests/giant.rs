@@ -22,7 +22,7 @@ impl RequestFilter for Giant {
             "/bad/value" => next().set("x-a", vec![b'x'; 100 << 10]),
             "/bad/edits" => (0..1_000).fold(next(), |o, n| o.set(format!("x-{n}"), "1")),
             "/bad/notes" => (0..1_000).fold(next(), |o, n| o.note(format!("n{n}"), "1")),
-            "/bad/reason" => next().why("x".repeat(10_000)),
+            "/long-reason" => next().why("x".repeat(10_000)),
             "/large" => reply(200).body(vec![b'x'; 1 << 20]),
             _ => next(),
         }

@@ -79,20 +79,16 @@ impl Known {
             said::Decision::Pool(pool) => hook::Decision::Pool(self.pool(pool)?),
             said::Decision::Reply(r) => hook::Decision::Reply(Box::new(reply(r)?)),
         };
-        if let Some(path) = &outcome.path {
-            target(path)?;
-        }
         Ok(hook::Outcome {
             decision,
             edits: edits(outcome.edits)?,
-            path: outcome.path,
+            path: outcome.path.map(target).transpose()?,
             notes: notes(outcome.notes)?,
-            reason: outcome.reason.map(reason).transpose()?,
+            reason: outcome.reason.map(|reason| plain(reason, MOST_REASON)),
         })
     }
 
     fn fetch(self, fetch: said::Fetch) -> Checked<hook::Fetch> {
-        target(&fetch.path)?;
         body(&fetch.body)?;
         let method = match Method::from_bytes(fetch.method.as_bytes()) {
             Ok(method) if method != Method::CONNECT => method,
@@ -106,7 +102,7 @@ impl Known {
         Ok(hook::Fetch {
             pool: self.pool(fetch.pool)?,
             method,
-            path: fetch.path,
+            path: target(fetch.path)?,
             headers: fields(fetch.headers)?,
             body: fetch.body,
             timeout: Duration::from_millis(timeout_ms.into()),
@@ -201,16 +197,21 @@ fn value(name: &str, value: Vec<u8>) -> Checked<HeaderValue> {
     })
 }
 
-/// A path, with a query or without: what a request line may hold (RFC 9112, 3.2.1).
-fn target(path: &str) -> Checked<()> {
-    let fits = |b: u8| b.is_ascii_graphic() && b != b'#';
+/// A path, with a query or without: what a request line may hold (RFC 9112, 3.2.1). What is not ASCII is percent-encoded:
+/// clients send it as it is, and it must not be a client's choice whether a plugin's answer is a bad one.
+fn target(path: String) -> Checked<String> {
+    let fits = |b: u8| b.is_ascii_graphic() && b != b'#' || !b.is_ascii();
     if !path.starts_with('/') || path.len() > MOST_TARGET || !path.bytes().all(fits) {
         return bad(format!(
-            "{:?} is no path: it begins with \"/\", and what is not printable ASCII is percent-encoded",
-            shown(path)
+            "{:?} is no path: it begins with \"/\", and holds no spaces, control characters or \"#\"",
+            shown(&path)
         ));
     }
-    Ok(())
+    if path.is_ascii() {
+        return Ok(path);
+    }
+    let encoded = percent_encoding::percent_encode(path.as_bytes(), percent_encoding::CONTROLS);
+    Ok(encoded.to_string())
 }
 
 fn body(body: &[u8]) -> Checked<()> {
@@ -230,35 +231,28 @@ fn notes(notes: Vec<said::Note>) -> Checked<Vec<hook::Note>> {
     notes
         .into_iter()
         .map(|note| {
-            let size = note.value.len();
-            if note.name.is_empty()
-                || note.name.len() > MOST_NOTE_NAME
-                || size > MOST_NOTE_VALUE
-                || !note.name.bytes().all(|b| b.is_ascii_graphic())
-            {
+            let printable = note.name.bytes().all(|b| b.is_ascii_graphic());
+            if !(1..=MOST_NOTE_NAME).contains(&note.name.len()) || !printable {
                 return bad(format!(
-                    "note {:?} of {size} bytes: a name has 1 to {MOST_NOTE_NAME} printable characters, a value up to {MOST_NOTE_VALUE} bytes",
+                    "{:?} is no name of a note: 1 to {MOST_NOTE_NAME} printable characters",
                     shown(&note.name)
                 ));
             }
-            let value = plain(note.value);
-            Ok(hook::Note { name: note.name, value })
+            let value = plain(note.value, MOST_NOTE_VALUE);
+            Ok(hook::Note {
+                name: note.name,
+                value,
+            })
         })
         .collect()
 }
 
-fn reason(reason: String) -> Checked<String> {
-    if reason.len() > MOST_REASON {
-        return bad(format!(
-            "its reason has {} bytes; {MOST_REASON} may be",
-            reason.len()
-        ));
+/// A text for the log: its first bytes, control characters as spaces. Often it is what a client sent, which must not make a
+/// good answer a bad one.
+fn plain(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
     }
-    Ok(plain(reason))
-}
-
-/// Control characters become spaces: the text goes into the access log.
-fn plain(text: String) -> String {
     if text.chars().any(char::is_control) {
         return text
             .chars()
@@ -270,11 +264,7 @@ fn plain(text: String) -> String {
 
 /// The beginning of what a plugin said, for a message.
 fn shown(text: &str) -> &str {
-    let mut end = text.len().min(60);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(60)]
 }
 
 fn bad<T>(words: String) -> Checked<T> {
@@ -359,13 +349,15 @@ mod tests {
 
     #[test]
     fn a_path_is_a_path() {
+        let of = |path: &str| target(path.to_owned());
         for good in ["/", "/a/b%20c?x=1&y", "//x"] {
-            assert!(target(good).is_ok(), "{good}");
+            assert_eq!(of(good).unwrap(), good);
         }
-        for wrong in ["", "a", "/a b", "/a\r\n", "/a#b", "/ü", "http://x/", "/\0"] {
-            assert!(target(wrong).is_err(), "{wrong:?}");
+        assert_eq!(of("/ü?ö=1").unwrap(), "/%C3%BC?%C3%B6=1");
+        for wrong in ["", "a", "/a b", "/a\r\n", "/a#b", "http://x/", "/\0"] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
         }
-        assert!(target(&format!("/{}", "a".repeat(MOST_TARGET))).is_err());
+        assert!(of(&format!("/{}", "a".repeat(MOST_TARGET))).is_err());
     }
 
     #[test]
@@ -377,14 +369,15 @@ mod tests {
             }])
         };
         assert_eq!(note("user", "a\nb").unwrap()[0].value, "a b");
+        let long = format!("{}ü", "x".repeat(MOST_NOTE_VALUE - 1));
+        assert_eq!(note("a", &long).unwrap()[0].value.len(), MOST_NOTE_VALUE - 1);
         assert!(note("", "").is_err() && note("a b", "").is_err());
-        assert!(note("a", &"x".repeat(MOST_NOTE_VALUE + 1)).is_err());
         let one = said::Note {
             name: "a".into(),
             value: String::new(),
         };
         assert!(notes(vec![one; MOST_NOTES + 1]).is_err());
-        assert!(reason("x".repeat(MOST_REASON + 1)).is_err());
+        assert_eq!(plain("x".repeat(9_000), MOST_REASON).len(), MOST_REASON);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) const SLOW_LIMIT: Duration = Duration::from_secs(1);
 /// CPU time of each of these when an instance is made again on its worker, between two requests.
 pub(super) const QUICK_LIMIT: Duration = Duration::from_millis(5);
 
+/// CPU time of `snapshot`, which a worker gives between two requests.
+pub(super) const SNAPSHOT_LIMIT: Duration = Duration::from_millis(100);
+
 /// An instance that takes more CPU time than this to make is made again on a thread of its own. Most take 0.1 ms.
 const QUICK: Duration = Duration::from_millis(2);
 

@@ -27,7 +27,9 @@ use crate::hook::Failure;
 use super::checks::Known;
 use super::imports::printable;
 use super::limits::Fault;
-use super::prepare::{PrepareError, QUICK_LIMIT, Ready, Recipe, SLOW_LIMIT, Seed};
+use super::prepare::{
+    PrepareError, QUICK_LIMIT, Ready, Recipe, SLOW_LIMIT, SNAPSHOT_LIMIT, Seed,
+};
 use super::shared::{Cause, Figures, PluginShared, Role};
 
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -83,7 +85,7 @@ impl WorkerPlugin {
         let Seat::Seated(ready) = &mut place.seat else {
             return None;
         };
-        match ready.guest.snapshot(SLOW_LIMIT)? {
+        match ready.guest.snapshot(SNAPSHOT_LIMIT)? {
             Ok(snapshot) => Some(snapshot),
             Err(fault) => {
                 self.failed(&mut place, &fault);

@@ -129,6 +129,8 @@ fn large_but_lawful_answers_pass() {
         panic!("no reply");
     };
     assert_eq!(reply.body.len(), 1 << 20);
+    let reason = done(guest.request(&get("/long-reason"))).reason.unwrap();
+    assert_eq!(reason.len(), 256, "it may be what a client sent: cut, no fault");
 }
 
 #[test]

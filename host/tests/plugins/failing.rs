@@ -133,7 +133,6 @@ fn giant_answers_are_refused() {
         "/bad/value",
         "/bad/edits",
         "/bad/notes",
-        "/bad/reason",
     ] {
         let settings = Settings {
             cpu_limit: Duration::from_millis(100),
