@@ -370,7 +370,10 @@ mod tests {
         };
         assert_eq!(note("user", "a\nb").unwrap()[0].value, "a b");
         let long = format!("{}ü", "x".repeat(MOST_NOTE_VALUE - 1));
-        assert_eq!(note("a", &long).unwrap()[0].value.len(), MOST_NOTE_VALUE - 1);
+        assert_eq!(
+            note("a", &long).unwrap()[0].value.len(),
+            MOST_NOTE_VALUE - 1
+        );
         assert!(note("", "").is_err() && note("a b", "").is_err());
         let one = said::Note {
             name: "a".into(),

@@ -27,9 +27,7 @@ use crate::hook::Failure;
 use super::checks::Known;
 use super::imports::printable;
 use super::limits::Fault;
-use super::prepare::{
-    PrepareError, QUICK_LIMIT, Ready, Recipe, SLOW_LIMIT, SNAPSHOT_LIMIT, Seed,
-};
+use super::prepare::{PrepareError, QUICK_LIMIT, Ready, Recipe, SLOW_LIMIT, SNAPSHOT_LIMIT, Seed};
 use super::shared::{Cause, Figures, PluginShared, Role};
 
 const FIRST_WAIT: Duration = Duration::from_millis(10);

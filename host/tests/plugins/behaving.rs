@@ -130,7 +130,11 @@ fn large_but_lawful_answers_pass() {
     };
     assert_eq!(reply.body.len(), 1 << 20);
     let reason = done(guest.request(&get("/long-reason"))).reason.unwrap();
-    assert_eq!(reason.len(), 256, "it may be what a client sent: cut, no fault");
+    assert_eq!(
+        reason.len(),
+        256,
+        "it may be what a client sent: cut, no fault"
+    );
 }
 
 #[test]
