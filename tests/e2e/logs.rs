@@ -1,6 +1,6 @@
 //! The access log in its three formats, and `/metrics`.
 
-use tidegate_tests::{Origin, Proxy, listener, pool, site, wait_for};
+use tidegate_tests::{Client, Origin, Proxy, listener, pool, site, wait_for};
 
 #[test]
 fn json_says_why() {
@@ -27,6 +27,17 @@ fn json_says_why() {
     assert_eq!(line["attempts"], 1);
     assert_eq!(line["generation"], 1);
     assert!(line.to_string().contains("/shop/x?y=1"), "{line}");
+}
+
+#[test]
+fn a_request_is_logged_when_it_has_ended_not_when_its_connection_does() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut kept = Client::connect(proxy.address("web"));
+    for n in 1..=3 {
+        kept.get("/");
+        assert_eq!(proxy.access_log(n).len(), n);
+    }
 }
 
 #[test]
