@@ -180,7 +180,7 @@ fn tidegate(
     ])
 }
 
-/// The tenant router of the examples, compiled.
+/// `own-logic`, compiled.
 fn own_plugin(folder: &Path) -> Result<String, String> {
     let wasm = std::env::current_dir()
         .map_err(|e| e.to_string())?
@@ -216,7 +216,7 @@ fn haproxy(logic: Logic, folder: &Path, port: u16, origin: u16) -> Result<Vec<St
         .map(|n| format!(" server s{n} 127.0.0.1:{origin}\n"))
         .collect();
     let config = format!(
-        "global\n nbthread 1\n maxconn 20000\n {global}\ndefaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n option forwardfor\n http-reuse always\n\
+        "global\n nbthread 1\n maxconn 9000\n {global}\ndefaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n option forwardfor\n http-reuse always\n\
          frontend web\n bind 127.0.0.1:{port}\n {front}\n default_backend app\nbackend app\n balance roundrobin\n{servers}backend beta\n balance roundrobin\n{servers}"
     );
     let path = write(folder, "haproxy.cfg", &config)?;
@@ -278,7 +278,7 @@ fn nginx(http: &str, folder: &Path) -> Result<Vec<String>, String> {
     };
     let http = http.replace("FOLDER", &here.to_string());
     let config = format!(
-        "{module}daemon off; worker_processes 1; pid {here}/pid; error_log {here}/log;\nevents {{ worker_connections 20000; }}\n\
+        "{module}daemon off; worker_processes 1; pid {here}/pid; error_log {here}/log;\nevents {{ worker_connections 18000; }}\n\
          http {{ access_log off; client_body_temp_path {here}/a; proxy_temp_path {here}/b; fastcgi_temp_path {here}/c; uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;\n{http} }}\n"
     );
     // The worker drops root for a user that must be able to read the folder.
