@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use tidegate::{app, cli};
 
+/// Measured against the C library's: a tenth less of a proxy's time at small requests, and memory that goes back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main(&cli::Host {
         start_log: app::start_log,

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use http::HeaderName;
 
 use crate::base::ids::Slot;
+use crate::base::text::Text;
 
 /// A request as plugins see it: after hop-by-hop and untrusted forwarding fields are gone, with the edits of earlier
 /// plugins applied.
@@ -47,13 +49,13 @@ pub trait ResponseView {
 pub struct ConnectionFacts {
     pub client: SocketAddr,
     /// `client`'s address as text, IPv4-mapped ones as IPv4.
-    pub client_address: Box<str>,
-    pub client_port: Box<str>,
+    pub client_address: Text<39>,
+    pub client_port: Text<5>,
     /// Where the client connected to.
     pub local: SocketAddr,
     /// The listener's name.
-    pub listener: Box<str>,
-    pub tls: Option<TlsFacts>,
+    pub listener: Rc<str>,
+    pub tls: Option<Box<TlsFacts>>,
 }
 
 #[derive(Debug, Default)]

@@ -30,6 +30,15 @@ pub struct Connection {
     wire: Rc<Wire>,
 }
 
+/// A request's head on its way out.
+pub trait Outgoing {
+    fn method(&self) -> &Method;
+    /// Whether it says how long the body is.
+    fn has_length(&self) -> bool;
+    /// Writes the request line and the fields, each line with its CRLF; what frames the body and the empty line are ours.
+    fn write(&self, out: &mut Vec<u8>);
+}
+
 /// A server's answer.
 pub struct Answer {
     pub head: ResponseHead,
@@ -98,7 +107,7 @@ impl Connection {
     pub async fn send(
         self,
         home: Rc<Idle>,
-        request: RequestHead,
+        request: &impl Outgoing,
         body: Body,
         upgrade: bool,
     ) -> Result<Answer, NoAnswer> {
@@ -114,7 +123,7 @@ impl Connection {
             ended: false,
         };
         let mut partial = Vec::new();
-        let mut unsent = Some(&request);
+        let mut unsent = Some(request);
         let wire = self.wire.clone();
         let answer = poll_fn(|cx| {
             let sent = match unsent.take() {
@@ -153,7 +162,7 @@ impl Connection {
                 upgrade: Some(Upgrade(self)),
             });
         }
-        let bodiless = request.method == Method::HEAD
+        let bodiless = *request.method() == Method::HEAD
             || matches!(
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
@@ -266,7 +275,7 @@ impl Sending {
         &mut self,
         wire: &Wire,
         cx: &mut Context<'_>,
-        head: &RequestHead,
+        head: &impl Outgoing,
     ) -> Poll<Result<(), Unsent>> {
         let Sending { sink, body, .. } = self;
         let step = sink.send(wire, cx, |gather, cx| {
@@ -318,15 +327,36 @@ impl Sending {
     }
 }
 
-fn write_head(head: &RequestHead, body: &Body, out: &mut Vec<u8>) {
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    head.fields.write(out);
+impl RequestHead {
+    /// Our own version: what the client speaks is between it and us (RFC 9110, 2.5).
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+}
+
+impl Outgoing for RequestHead {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn has_length(&self) -> bool {
+        self.fields.contains(&CONTENT_LENGTH)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.write_line(out);
+        self.fields.write(out, |_| false);
+    }
+}
+
+fn write_head(head: &impl Outgoing, body: &Body, out: &mut Vec<u8>) {
+    head.write(out);
     match body.length() {
         None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Some(length) if length > 0 && !head.fields.contains(&CONTENT_LENGTH) => {
+        Some(length) if length > 0 && !head.has_length() => {
             out.extend_from_slice(b"content-length: ");
             decimal(length, out);
             out.extend_from_slice(b"\r\n");

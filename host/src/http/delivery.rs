@@ -225,7 +225,7 @@ fn write_head(
         ),
     }
     out.extend_from_slice(b"\r\n");
-    head.fields.write(out);
+    head.fields.write(out, |_| false);
     match coding {
         Framed::Length(length) if !head.fields.contains(&CONTENT_LENGTH) => {
             out.extend_from_slice(b"content-length: ");

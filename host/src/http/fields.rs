@@ -10,6 +10,8 @@ use std::fmt;
 
 use http::HeaderName;
 
+use super::known::{Kinds, Known};
+
 /// Heads whose buffers a worker keeps for the next ones, and how large such a buffer may have grown.
 const MOST_KEPT: usize = 256;
 const LARGEST_KEPT: usize = 16 * 1024;
@@ -18,6 +20,8 @@ const LARGEST_KEPT: usize = 16 * 1024;
 pub struct Fields {
     arena: Vec<u8>,
     index: Vec<Entry>,
+    /// Kinds of names that are in the index, or were.
+    kinds: Kinds,
 }
 
 /// A field: places in the arena.
@@ -25,11 +29,21 @@ pub struct Fields {
 pub struct Entry {
     name: u32,
     name_length: u16,
+    known: Known,
     removed: bool,
-    /// The line as it came, from the name to its CRLF, can be written out as it is.
-    verbatim: bool,
+    origin: Origin,
     value: u32,
     value_length: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    /// The line as it came, from the name to its CRLF, can be written out as it is.
+    Wire,
+    /// The peer said it in another place than a field.
+    Sent,
+    /// Ours.
+    Own,
 }
 
 thread_local! {
@@ -39,20 +53,30 @@ thread_local! {
 impl Fields {
     pub fn new() -> Fields {
         let (arena, index) = STOCK.with_borrow_mut(Vec::pop).unwrap_or_default();
-        Fields { arena, index }
+        Fields {
+            arena,
+            index,
+            kinds: Kinds::default(),
+        }
     }
 
     /// Of a head as it came; `fields` are places in `head`, whose lines end with CRLF.
     pub(super) fn of_head(head: &[u8], fields: &[super::h1::head::FieldAt]) -> Fields {
         let mut all = Fields::new();
         all.arena.extend_from_slice(head);
-        all.index.extend(fields.iter().map(|at| Entry {
-            name: at.name.start,
-            name_length: (at.name.end - at.name.start) as u16,
-            removed: false,
-            verbatim: true,
-            value: at.value.start,
-            value_length: at.value.end - at.value.start,
+        let kinds = &mut all.kinds;
+        all.index.extend(fields.iter().map(|at| {
+            let known = Known::of(&head[at.name.start as usize..at.name.end as usize]);
+            kinds.add(known);
+            Entry {
+                name: at.name.start,
+                name_length: (at.name.end - at.name.start) as u16,
+                known,
+                removed: false,
+                origin: Origin::Wire,
+                value: at.value.start,
+                value_length: at.value.end - at.value.start,
+            }
         }));
         all
     }
@@ -63,6 +87,35 @@ impl Fields {
         self.living()
             .find(|entry| self.is(entry, name))
             .map(|entry| self.value(entry))
+    }
+
+    /// The value of the first field of that kind that the peer has sent, whatever was changed since.
+    pub fn first_sent(&self, kind: Known) -> Option<&[u8]> {
+        let mut sent = self.index.iter().filter(|e| e.origin != Origin::Own);
+        let entry = sent.find(|entry| entry.known == kind)?;
+        Some(self.value(entry))
+    }
+
+    /// Kinds that may be among the fields; one that is not is not.
+    pub fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// The fields of that kind.
+    pub fn of_kind(&self, kind: Known) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.living()
+            .filter(move |entry| entry.known == kind)
+            .map(|entry| (name_in(&self.arena, entry), self.value(entry)))
+    }
+
+    /// Removes the fields of these kinds.
+    pub fn remove_kinds(&mut self, kinds: Kinds) {
+        if !self.kinds.meets(kinds) {
+            return;
+        }
+        for entry in &mut self.index {
+            entry.removed |= kinds.has(entry.known);
+        }
     }
 
     /// Every value of that name, in order.
@@ -115,7 +168,18 @@ impl Fields {
 
     /// Adds one more occurrence. The value holds no CR, LF or NUL.
     pub fn append(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        let (name, value) = (name.as_str().as_bytes(), value.as_ref());
+        self.push(name, value.as_ref(), Origin::Own);
+    }
+
+    /// Adds what the peer has said in another place than a field.
+    pub(super) fn append_sent(&mut self, name: &HeaderName, value: &[u8]) {
+        self.push(name, value, Origin::Sent);
+    }
+
+    fn push(&mut self, name: &HeaderName, value: &[u8], origin: Origin) {
+        let name = name.as_str().as_bytes();
+        let known = Known::of(name);
+        self.kinds.add(known);
         let name_at = self.arena.len() as u32;
         self.arena.extend_from_slice(name);
         let value_at = self.arena.len() as u32;
@@ -124,8 +188,9 @@ impl Fields {
             name: name_at,
             // A header name is bounded at 64 KiB by its type.
             name_length: name.len() as u16,
+            known,
             removed: false,
-            verbatim: false,
+            origin,
             value: value_at,
             value_length: value.len() as u32,
         });
@@ -139,7 +204,7 @@ impl Fields {
 
     /// Removes the fields whose name and value are so; true: there was one.
     pub fn remove_where(&mut self, so: impl Fn(&[u8], &[u8]) -> bool) -> bool {
-        let Fields { arena, index } = self;
+        let Fields { arena, index, .. } = self;
         let mut any = false;
         for entry in index.iter_mut().filter(|entry| !entry.removed) {
             if so(name_in(arena, entry), value_in(arena, entry)) {
@@ -155,12 +220,16 @@ impl Fields {
             .map(|entry| (name_in(&self.arena, entry), self.value(entry)))
     }
 
-    /// Writes them out, a line each; neighbours that came as they are in one piece.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Writes them out, a line each; neighbours that came as they are in one piece. `skip` is asked about names of the kind
+    /// `Forwarding`.
+    pub fn write(&self, out: &mut Vec<u8>, skip: impl Fn(&[u8]) -> bool) {
         let mut run: Option<(usize, usize)> = None;
         for entry in self.living() {
+            if entry.known == Known::Forwarding && skip(name_in(&self.arena, entry)) {
+                continue;
+            }
             let begin = entry.name as usize;
-            if entry.verbatim {
+            if entry.origin == Origin::Wire {
                 let end = self.line_end(entry);
                 match &mut run {
                     Some((_, until)) if *until == begin => *until = end,
@@ -257,6 +326,7 @@ impl Clone for Fields {
         let mut copy = Fields::new();
         copy.arena.extend_from_slice(&self.arena);
         copy.index.extend_from_slice(&self.index);
+        copy.kinds = self.kinds;
         copy
     }
 }
@@ -288,7 +358,7 @@ mod tests {
 
     fn written(fields: &Fields) -> String {
         let mut out = Vec::new();
-        fields.write(&mut out);
+        fields.write(&mut out, |_| false);
         String::from_utf8(out).unwrap()
     }
 

@@ -1,9 +1,10 @@
-//! Fields that are for the next hop alone (RFC 9110, 7.6.1): taken out of every message before anything else sees it.
+//! Fields that are for the next hop alone (RFC 9110, 7.6.1): taken out of every message before anything else sees it. `Expect`
+//! is among them: the engine asks for a body itself, as soon as a server takes it (RFC 9110, 10.1.1).
 
-use http::header::CONNECTION;
 use smallvec::SmallVec;
 
 use super::fields::{Fields, tokens};
+use super::known::{HOP_BY_HOP, Known};
 
 /// What a message said to us alone.
 #[derive(Debug, Default, PartialEq)]
@@ -18,40 +19,34 @@ pub struct Said {
 /// and trailers are passed on. A peer cannot remove by `Connection` what routing, framing or authorisation stands on.
 pub fn take(fields: &mut Fields) -> Said {
     let mut said = Said::default();
-    if !fields.iter().any(|(name, _)| is_hop_by_hop(name)) {
+    if !fields.kinds().meets(HOP_BY_HOP) {
         return said;
     }
-    let wants_upgrade = fields.lists(&CONNECTION, "upgrade");
     let mut named: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
-    let mut wanted = None;
-    for (name, value) in fields.iter() {
-        if name.eq_ignore_ascii_case(b"te") {
-            said.trailers |= tokens(value).any(is_trailers);
-        } else if wants_upgrade && name.eq_ignore_ascii_case(b"upgrade") {
-            wanted.get_or_insert(value);
-        } else if name.eq_ignore_ascii_case(b"connection") {
-            let others = tokens(value).filter(|token| !is_plain(token) && !is_end_to_end(token));
-            named.extend(others.map(SmallVec::from_slice));
+    let mut wants_upgrade = false;
+    for (_, value) in fields.of_kind(Known::Connection) {
+        for token in tokens(value).filter(|token| !is_end_to_end(token)) {
+            wants_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+            if !is_plain(token) {
+                named.push(SmallVec::from_slice(token));
+            }
         }
     }
-    said.upgrade = wanted
-        .filter(|value| !tokens(value).any(is_http))
-        .map(Into::into);
-    fields.remove_where(|name, _| {
-        is_hop_by_hop(name) || named.iter().any(|named| named.eq_ignore_ascii_case(name))
-    });
-    said
-}
-
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    match name.len() {
-        2 => name.eq_ignore_ascii_case(b"te"),
-        7 => name.eq_ignore_ascii_case(b"upgrade"),
-        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
-        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
-        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
-        _ => false,
+    let te = fields.of_kind(Known::Te);
+    said.trailers = te
+        .flat_map(|(_, value)| tokens(value))
+        .any(is_trailers);
+    if wants_upgrade {
+        let wanted = fields.of_kind(Known::Upgrade).next();
+        said.upgrade = wanted
+            .filter(|(_, value)| !tokens(value).any(is_http))
+            .map(|(_, value)| value.into());
     }
+    fields.remove_kinds(HOP_BY_HOP);
+    if !named.is_empty() {
+        fields.remove_where(|name, _| named.iter().any(|n| n.eq_ignore_ascii_case(name)));
+    }
+    said
 }
 
 /// What `Connection` says most: options that name no field.

@@ -1,14 +1,17 @@
-//! What a client's connection and the steps that work for it share: byte counters, the one timer, the wish to close.
+//! What a client's connection and the steps that work for it share: byte counters, the deadline, the wish to close.
 //!
 //! A request passes through half a dozen phases with a timeout each. A timer a phase would mean half a dozen insertions
-//! into the runtime's timer wheel and as many removals; instead a phase only notes its deadline here, and the connection
-//! arms one timer, lazily: when it goes off too early, as it mostly does, it is armed again for the deadline of the day.
+//! into the runtime's timer wheel and as many removals; instead a phase only notes its deadline here, and `timers` looks
+//! at it when it may have passed.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
+
+use super::timers::{self, Millis, Place};
 
 /// Whom a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +46,13 @@ pub enum Closing {
 pub struct Link {
     timeouts: Timeouts,
     phase: Cell<Phase>,
-    deadline: Cell<Option<Instant>>,
-    /// When the connection's timer goes off.
-    armed: Cell<Option<Instant>>,
+    /// When the phase has lasted too long; 0: never.
+    deadline: Cell<Millis>,
+    place: Place,
+    /// When `timers` will look at it next; 0: not before it is told to.
+    armed: Cell<Millis>,
+    /// When `timers` last found the deadline passed.
+    overdue: Cell<Millis>,
     /// The phase that took too long, for the step that waits in it.
     expired: Cell<Option<Phase>>,
     closing: Cell<Closing>,
@@ -93,12 +100,15 @@ pub struct Timeouts {
 pub struct Expired(pub Phase);
 
 impl Link {
-    pub fn new(timeouts: Timeouts) -> Link {
-        let link = Link {
+    /// Of a new connection of this worker: its first head is awaited.
+    pub fn new(timeouts: Timeouts) -> Rc<Link> {
+        let link = Rc::new_cyclic(|link| Link {
             timeouts,
             phase: Cell::new(Phase::Head),
-            deadline: Cell::new(None),
-            armed: Cell::new(None),
+            deadline: Cell::new(0),
+            place: Place::take(link.clone()),
+            armed: Cell::new(0),
+            overdue: Cell::new(0),
             expired: Cell::new(None),
             closing: Cell::default(),
             waker: RefCell::default(),
@@ -108,7 +118,7 @@ impl Link {
             body_read: Cell::new(0),
             body_left: Cell::new(false),
             blame: Cell::new(None),
-        };
+        });
         link.enter(Phase::Head, link.timeouts.head);
         link
     }
@@ -138,18 +148,43 @@ impl Link {
 
     /// From now on this phase; it may last this long, zero is without end.
     pub fn enter(&self, phase: Phase, at_most: Duration) {
-        self.enter_at(phase, Instant::now(), at_most);
-    }
-
-    pub(super) fn enter_at(&self, phase: Phase, now: Instant, at_most: Duration) {
         self.phase.set(phase);
         self.expired.set(None);
-        let deadline = (!at_most.is_zero()).then(|| now + at_most);
-        self.deadline.set(deadline);
-        // A connection that sleeps longer than that must be told.
-        if deadline.is_some_and(|at| self.armed.get().is_none_or(|armed| at < armed)) {
-            self.wake();
+        if at_most.is_zero() {
+            return self.deadline.set(0);
         }
+        let deadline = timers::after(at_most);
+        self.deadline.set(deadline);
+        self.arm(deadline);
+    }
+
+    fn arm(&self, deadline: Millis) {
+        if self.armed.get() == 0 || deadline < self.armed.get() {
+            self.armed.set(deadline);
+            self.place.look_at(deadline);
+        }
+    }
+
+    /// `timers` looks at it, as it was asked to at `armed`.
+    pub(super) fn looked_at(&self, armed: Millis, now: Millis) {
+        if armed != self.armed.get() {
+            return;
+        }
+        self.armed.set(0);
+        match self.deadline.get() {
+            0 => {}
+            deadline if deadline <= now => {
+                self.overdue.set(now);
+                self.wake();
+            }
+            deadline => self.arm(deadline),
+        }
+    }
+
+    /// The phase that has lasted too long.
+    pub(super) fn late(&self) -> Option<Phase> {
+        let deadline = self.deadline.get();
+        (deadline != 0 && deadline <= self.overdue.get()).then(|| self.phase.get())
     }
 
     /// Enters `phase`, and waits for `future` no longer than it may last.
@@ -175,21 +210,10 @@ impl Link {
         self.expired.take()
     }
 
+    /// Tells the step that waits in this phase.
     pub(super) fn expire(&self, phase: Phase) {
-        self.deadline.set(None);
+        self.deadline.set(0);
         self.expired.set(Some(phase));
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline.get()
-    }
-
-    pub(super) fn armed(&self) -> Option<Instant> {
-        self.armed.get()
-    }
-
-    pub(super) fn set_armed(&self, at: Option<Instant>) {
-        self.armed.set(at);
     }
 
     /// Whom to wake when there is something to do for the connection itself.
@@ -210,9 +234,8 @@ impl Link {
         self.read.set(self.read.get() + bytes as u64);
         if matches!(self.phase.get(), Phase::Idle | Phase::Head) && self.head_began.get().is_none()
         {
-            let now = Instant::now();
-            self.head_began.set(Some(now));
-            self.enter_at(Phase::Head, now, self.timeouts.head);
+            self.head_began.set(Some(Instant::now()));
+            self.enter(Phase::Head, self.timeouts.head);
         }
     }
 
@@ -281,7 +304,7 @@ impl Link {
 mod tests {
     use super::*;
 
-    fn link() -> Link {
+    fn link() -> Rc<Link> {
         let second = Duration::from_secs(1);
         Link::new(Timeouts {
             head: second,
@@ -294,7 +317,28 @@ mod tests {
     fn a_phase_without_a_limit_has_no_deadline() {
         let link = link();
         link.enter(Phase::Busy, Duration::ZERO);
-        assert_eq!((link.phase(), link.deadline()), (Phase::Busy, None));
+        assert_eq!((link.phase(), link.deadline.get()), (Phase::Busy, 0));
+        link.looked_at(link.armed.get(), Millis::MAX);
+        assert_eq!(link.late(), None);
+    }
+
+    #[test]
+    fn a_deadline_that_has_moved_on_is_looked_at_again() {
+        let link = link();
+        let first = link.armed.get();
+        link.enter(Phase::Idle, Duration::from_secs(60));
+        assert_eq!(link.armed.get(), first, "it is soon enough to look then");
+        link.looked_at(first, first);
+        assert_eq!(link.late(), None);
+        let second = link.armed.get();
+        assert_eq!(second, link.deadline.get());
+        link.looked_at(second, second - 1);
+        assert_eq!(link.late(), None, "a millisecond too early");
+        link.looked_at(second, second);
+        assert_eq!(link.late(), Some(Phase::Idle));
+        link.enter(Phase::Busy, Duration::from_secs(120));
+        assert_eq!(link.late(), None);
+        assert!(link.armed.get() > 0);
     }
 
     #[test]

@@ -71,6 +71,19 @@ impl Target {
 }
 
 impl RequestHead {
+    /// Of what never became a request.
+    pub fn none() -> RequestHead {
+        RequestHead {
+            method: Method::GET,
+            target: Target {
+                text: SmallVec::new(),
+                query: 0,
+            },
+            version: Version::HTTP_11,
+            fields: Fields::new(),
+        }
+    }
+
     /// What may be sent again when nothing tells whether it arrived (RFC 9110, 9.2.2).
     pub fn is_idempotent(&self) -> bool {
         matches!(

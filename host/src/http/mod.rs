@@ -1,6 +1,6 @@
 //! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
 //! and `delivery` towards clients, `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's
-//! connection and the steps that work for it share: counters, the one timer, the wish to close. `h1` is HTTP/1.1 on the
+//! connection and the steps that work for it share: counters, the deadline, the wish to close; `timers` is the worker's clock for them. `h1` is HTTP/1.1 on the
 //! wire.
 
 pub mod body;
@@ -10,9 +10,11 @@ pub mod fields;
 pub mod h1;
 pub mod hop;
 pub mod idle;
+pub mod known;
 pub mod link;
 pub mod message;
 pub mod server;
+pub mod timers;
 pub mod tunnel;
 
 pub use body::Body;

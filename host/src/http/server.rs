@@ -1,18 +1,17 @@
 //! A client's connection: its requests are read and handed to a [`Service`], the answers written, until either side has
 //! had enough. Deadlines, closing and what becomes of heads that cannot be read are here; what to answer is not.
 //!
-//! Between requests a connection holds its socket, its `Link` and one armed timer, and no buffer: what a request needs is
-//! made when its first byte is there, and gone with its answer.
+//! Between requests a connection holds its socket and its `Link`, and no buffer: what a request needs is made when its first
+//! byte is there, and gone with its answer.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Method;
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 use super::body::{Body, FromClient};
 use super::client::Upgrade;
@@ -101,9 +100,8 @@ enum End {
     Cut,
 }
 
-/// Runs the connection, and is its clock.
+/// Runs the connection, and ends it when it is to end.
 async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
     let mut connection = pin!(connection);
     poll_fn(|cx| {
         link.owner(cx.waker());
@@ -118,7 +116,7 @@ async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
             if link.closing() == Closing::WhenIdle && link.is_idle() {
                 return Poll::Ready(End::Finished);
             }
-            let Some(late) = late(&mut timer, link, cx) else {
+            let Some(late) = link.late() else {
                 return Poll::Pending;
             };
             match late {
@@ -137,26 +135,6 @@ async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
         }
     })
     .await
-}
-
-/// The phase that has lasted too long. Arms the timer for the deadline that holds now.
-fn late(timer: &mut Option<Pin<Box<Sleep>>>, link: &Link, cx: &mut Context<'_>) -> Option<Phase> {
-    loop {
-        let deadline = link.deadline()?;
-        let timer =
-            timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        if link.armed().is_none_or(|armed| deadline < armed) {
-            timer.as_mut().reset(deadline.into());
-            link.set_armed(Some(deadline));
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return None;
-        }
-        link.set_armed(None);
-        if deadline <= Instant::now() {
-            return Some(link.phase());
-        }
-    }
 }
 
 /// Request after request.

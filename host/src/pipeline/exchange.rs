@@ -10,16 +10,13 @@ use super::log::{Host, Record};
 use crate::base::ids::{PoolIndex, RouteIndex};
 use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView};
 use crate::http::hop::Said;
-use crate::http::{Body, Fields, RequestHead, ResponseHead, Target};
+use crate::http::{Body, Fields, ResponseHead, Target};
 
 pub struct Exchange {
-    pub head: RequestHead,
     /// None: it is on its way to a server.
     pub body: Option<Body>,
     /// What it said to us alone.
     pub said: Said,
-    /// Host as it was sent.
-    pub host_sent: Option<Box<[u8]>>,
     /// The peer's word about the client is believed.
     pub trusted: bool,
     pub route: Option<RouteIndex>,
@@ -35,22 +32,28 @@ impl Exchange {
     pub fn edit(&mut self, edits: Vec<Edit>) {
         let mut host_changed = false;
         for edit in edits {
-            host_changed |= apply(&mut self.head.fields, edit) == HOST;
+            host_changed |= apply(&mut self.record.head.fields, edit) == HOST;
         }
         if host_changed {
-            self.record.host = self.head.fields.first(&HOST).and_then(host_of);
+            self.record.host = self.record.head.fields.first(&HOST).and_then(host_of);
         }
     }
 
     /// A new path, which replaces the query too if it holds a `?`. False: it is none.
     pub fn set_path(&mut self, path: &str) -> bool {
-        let target = match self.head.target.query() {
+        let target = &mut self.record.head.target;
+        let changed = match target.query() {
             Some(query) if !path.contains('?') => {
                 Target::parse(&[path.as_bytes(), b"?", query].concat())
             }
             _ => Target::parse(path.as_bytes()),
         };
-        target.map(|target| self.head.target = target).is_some()
+        let Some(changed) = changed else {
+            return false;
+        };
+        let before = std::mem::replace(target, changed);
+        self.record.target_sent.get_or_insert_with(|| Box::new(before));
+        true
     }
 
     /// A note set again is replaced.
@@ -101,7 +104,7 @@ pub fn host_of(value: &[u8]) -> Option<Host> {
 
 impl RequestView for Exchange {
     fn method(&self) -> &str {
-        self.head.method.as_str()
+        self.record.head.method.as_str()
     }
 
     fn scheme(&self) -> &'static str {
@@ -109,7 +112,7 @@ impl RequestView for Exchange {
     }
 
     fn version(&self) -> &'static str {
-        self.head.version_text()
+        self.record.head.version_text()
     }
 
     fn host(&self) -> Option<&[u8]> {
@@ -117,15 +120,15 @@ impl RequestView for Exchange {
     }
 
     fn path(&self) -> &[u8] {
-        self.head.target.path()
+        self.record.head.target.path()
     }
 
     fn query(&self) -> Option<&[u8]> {
-        self.head.target.query()
+        self.record.head.target.query()
     }
 
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        self.head.fields.joined(name)
+        self.record.head.fields.joined(name)
     }
 
     fn connection(&self) -> &ConnectionFacts {
@@ -133,7 +136,7 @@ impl RequestView for Exchange {
     }
 
     fn request_id(&self) -> &str {
-        self.record.request_id.to_str().unwrap_or_default()
+        self.record.request_id.as_str()
     }
 
     fn note(&self, name: &str) -> Option<&str> {

@@ -4,8 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
-use http::{HeaderValue, StatusCode};
+use http::{Method, StatusCode};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
@@ -14,10 +13,10 @@ use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
 use crate::base::ids::PoolIndex;
-use crate::http::client::{self, Connection, NoAnswer, Why};
+use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::Phase;
 use crate::http::server::Tunnel;
-use crate::http::{Body, RequestHead};
+use crate::http::Body;
 use crate::net;
 
 /// Why an attempt failed.
@@ -31,7 +30,7 @@ pub async fn forward(
     site: &Site,
     exchange: &mut Exchange,
     index: PoolIndex,
-    peer: &HeaderValue,
+    peer: &str,
     silence: Duration,
 ) -> Result<Answer, Fault> {
     let pool = site.pool(index).ok_or(Fault::NoPool)?;
@@ -71,9 +70,9 @@ async fn attempt(
     pool: &PoolSite,
     server: &Member,
     exchange: &mut Exchange,
-    peer: &HeaderValue,
+    peer: &str,
 ) -> Result<client::Answer, Failed> {
-    let repeatable = exchange.sends_no_body() && exchange.head.is_idempotent();
+    let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
     if let Some(kept) = server.idle.take() {
         exchange.record.connect.get_or_insert(Duration::ZERO);
@@ -131,15 +130,15 @@ async fn send(
     server: &Member,
     exchange: &mut Exchange,
     connection: Connection,
-    peer: &HeaderValue,
+    peer: &str,
 ) -> Result<client::Answer, (Fault, bool)> {
     exchange.record.stage = Stage::Head;
-    let head = outgoing(exchange, peer);
     let mut body = exchange.body.take().unwrap_or_default();
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
-    let sending = connection.send(server.idle.clone(), head, body, upgrade);
+    let head = ToServer { exchange, peer };
+    let sending = connection.send(server.idle.clone(), &head, body, upgrade);
     let begun = Instant::now();
     let answer = exchange
         .record
@@ -171,29 +170,39 @@ fn no_answer(why: Why, begun: bool) -> Fault {
 }
 
 /// The head that the server gets: what the plugins left, and what we say ourselves.
-fn outgoing(exchange: &Exchange, peer: &HeaderValue) -> RequestHead {
-    let mut head = exchange.head.clone();
-    let fields = &mut head.fields;
-    forwarded::tell(fields, exchange, peer);
-    // The engine asks for a body as soon as a server takes it: the expectation ends here (RFC 9110, 10.1.1).
-    fields.remove(&EXPECT);
-    let mut options = "";
-    if exchange.said.trailers {
-        fields.set(&TE, "trailers");
-        options = "te";
+struct ToServer<'a> {
+    exchange: &'a Exchange,
+    peer: &'a str,
+}
+
+impl Outgoing for ToServer<'_> {
+    fn method(&self) -> &Method {
+        &self.exchange.record.head.method
     }
-    if let Some(protocol) = &exchange.said.upgrade {
-        fields.set(&UPGRADE, protocol);
-        options = if options.is_empty() {
-            "upgrade"
-        } else {
-            "te, upgrade"
-        };
+
+    fn has_length(&self) -> bool {
+        self.exchange.record.head.has_length()
     }
-    if !options.is_empty() {
-        fields.set(&CONNECTION, options);
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let Exchange { record, said, .. } = self.exchange;
+        record.head.write_line(out);
+        forwarded::write(self.exchange, self.peer, out);
+        if said.trailers {
+            out.extend_from_slice(b"te: trailers\r\n");
+        }
+        if let Some(protocol) = &said.upgrade {
+            out.extend_from_slice(b"upgrade: ");
+            out.extend_from_slice(protocol);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(match (said.trailers, said.upgrade.is_some()) {
+            (true, true) => b"connection: te, upgrade\r\n",
+            (true, false) => b"connection: te\r\n",
+            (false, true) => b"connection: upgrade\r\n",
+            (false, false) => b"",
+        });
     }
-    head
 }
 
 fn answered(

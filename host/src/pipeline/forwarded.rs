@@ -9,13 +9,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use http::header::FORWARDED;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
+use smallvec::SmallVec;
 
 use super::exchange::Exchange;
+use crate::base::text::Text;
 use crate::config::checked::Network;
 use crate::hook::ConnectionFacts;
 use crate::http::Fields;
 use crate::http::fields::tokens;
+use crate::http::known::{Kinds, Known};
 use crate::net::address;
 
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -33,23 +36,9 @@ pub fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
         .any(|network| address::within(peer, network.address, network.prefix))
 }
 
-const PREFIX_LENGTH: usize = 12;
-
 /// Removes what only a trusted proxy may say.
 pub fn distrust(fields: &mut Fields) {
-    fields.remove_where(|name, _| {
-        const PREFIX: &[u8; PREFIX_LENGTH] = b"x-forwarded-";
-        match name.len() {
-            9 if name.eq_ignore_ascii_case(b"forwarded")
-                || name.eq_ignore_ascii_case(b"x-real-ip") =>
-            {
-                true
-            }
-            12 if name.eq_ignore_ascii_case(b"x-request-id") => true,
-            PREFIX_LENGTH.. => name[..PREFIX_LENGTH].eq_ignore_ascii_case(PREFIX),
-            _ => false,
-        }
-    });
+    fields.remove_kinds(Kinds::of(&[Known::Forwarding]));
 }
 
 /// The client that a chain of trusted proxies names: the rightmost address that is not itself trusted.
@@ -108,65 +97,92 @@ fn written_address(text: &[u8]) -> Option<SocketAddr> {
 
 /// What is known of the connection, with the client that the proxies before us name.
 pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts> {
-    let port = if client.port() == 0 {
-        String::new()
-    } else {
-        client.port().to_string()
+    let port = match client.port() {
+        0 => Text::default(),
+        port => Text::of(port),
     };
     Rc::new(ConnectionFacts {
         client: known.client,
-        client_address: client.ip().to_string().into(),
-        client_port: port.into(),
+        client_address: Text::of(client.ip()),
+        client_port: port,
         local: known.local,
         listener: known.listener.clone(),
         tls: None,
     })
 }
 
-/// The id that a trusted proxy gave the request.
-pub fn given_id(fields: &Fields) -> Option<HeaderValue> {
-    let id = fields.first(&REQUEST_ID)?;
-    let sane = !id.is_empty() && id.len() <= LONGEST_ID && id.iter().all(u8::is_ascii_graphic);
-    HeaderValue::from_bytes(id).ok().filter(|_| sane)
+/// What names a request in the log, to the server and to the client. Printable ASCII.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(SmallVec<[u8; 32]>);
+
+impl RequestId {
+    /// Of 128 random bits, in hex.
+    pub fn fresh(random: [u64; 2]) -> RequestId {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        let bytes = random.into_iter().flat_map(u64::to_be_bytes);
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        RequestId(text.into())
+    }
+
+    /// The one that a trusted proxy gave the request.
+    pub fn given(fields: &Fields) -> Option<RequestId> {
+        let id = fields.first(&REQUEST_ID)?;
+        let sane = !id.is_empty() && id.len() <= LONGEST_ID && id.iter().all(u8::is_ascii_graphic);
+        sane.then(|| RequestId(id.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
-/// 128 random bits in hex.
-pub fn fresh_id(random: [u64; 2]) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits = u128::from(random[0]) << 64 | u128::from(random[1]);
-    let mut text = [0; 32];
-    for (at, digit) in text.iter_mut().enumerate() {
-        *digit = DIGITS[(bits >> (124 - 4 * at)) as usize & 15];
+impl AsRef<[u8]> for RequestId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
-    HeaderValue::from_bytes(&text).expect("hex digits are a header value")
 }
 
-/// Sets ours, on the head that goes to the server. `peer` is the address that is connected to us.
-pub fn tell(fields: &mut Fields, exchange: &Exchange, peer: &HeaderValue) {
-    let before = if exchange.trusted {
-        fields.joined(&FOR)
-    } else {
-        None
-    };
-    match before.map(|before| [&before, &b", "[..], peer.as_bytes()].concat()) {
-        Some(chain) => fields.set(&FOR, chain),
-        None => fields.set(&FOR, peer),
-    }
+/// Writes the fields of the head that goes to the server, ours among them. `peer` is the address that is connected to us.
+pub fn write(exchange: &Exchange, peer: &str, out: &mut Vec<u8>) {
+    let record = &exchange.record;
+    let fields = &record.head.fields;
+    // Of a peer that is not trusted none of these is there any more, unless a plugin said it.
+    let theirs = fields.kinds().has(Known::Forwarding) && exchange.trusted;
+    let stands = |name: &HeaderName| theirs && fields.contains(name);
+    let (proto, host) = (stands(&PROTO), stands(&FORWARDED_HOST));
+    fields.write(out, |name| {
+        let is = |ours: &HeaderName| name.eq_ignore_ascii_case(ours.as_str().as_bytes());
+        is(&FOR) || is(&REAL_IP) || is(&REQUEST_ID) || !proto && is(&PROTO) || !host && is(&FORWARDED_HOST)
+    });
+    let before = if theirs { fields.joined(&FOR) } else { None };
     let client = if exchange.trusted {
-        exchange.record.facts.client_address.as_bytes()
+        &*record.facts.client_address
     } else {
-        peer.as_bytes()
+        peer
     };
-    fields.set(&REAL_IP, client);
-    if !(exchange.trusted && fields.contains(&PROTO)) {
-        fields.set(&PROTO, "http");
+    match before {
+        Some(chain) => line(out, b"x-forwarded-for: ", &[&chain, b", ", peer.as_bytes()]),
+        None => line(out, b"x-forwarded-for: ", &[peer.as_bytes()]),
     }
-    if let Some(host) = &exchange.host_sent
-        && !(exchange.trusted && fields.contains(&FORWARDED_HOST))
-    {
-        fields.set(&FORWARDED_HOST, host);
+    line(out, b"x-real-ip: ", &[client.as_bytes()]);
+    if !proto {
+        line(out, b"x-forwarded-proto: ", &[b"http"]);
     }
-    fields.set(&REQUEST_ID, &exchange.record.request_id);
+    if let Some(sent) = fields.first_sent(Known::Host).filter(|_| !host) {
+        line(out, b"x-forwarded-host: ", &[sent]);
+    }
+    line(out, b"x-request-id: ", &[record.request_id.as_ref()]);
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
+    out.extend_from_slice(name);
+    for part in value {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -269,11 +285,11 @@ mod tests {
 
     #[test]
     fn an_id_is_hex() {
-        let id = fresh_id([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
-        assert_eq!(id, "0123456789abcdeffedcba9876543210");
-        assert!(given_id(&fields(&[("x-request-id", "a b")])).is_none());
+        let id = RequestId::fresh([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+        assert_eq!(id.as_str(), "0123456789abcdeffedcba9876543210");
+        assert!(RequestId::given(&fields(&[("x-request-id", "a b")])).is_none());
         assert_eq!(
-            given_id(&fields(&[("x-request-id", "a-b")])).unwrap(),
+            RequestId::given(&fields(&[("x-request-id", "a-b")])).unwrap().as_str(),
             "a-b"
         );
     }

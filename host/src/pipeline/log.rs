@@ -5,16 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method};
 use smallvec::SmallVec;
 
 use super::fault::{Fault, Stage};
+use super::forwarded::RequestId;
 use super::worker::Worker;
 use crate::base::event::{RequestEnded, Times};
 use crate::base::ids::Generation;
 use crate::hook::ConnectionFacts;
 use crate::http::delivery::{Ending, Ledger};
-use crate::http::{Link, Target};
+use crate::http::known::Known;
+use crate::http::{Link, RequestHead, Target};
 use crate::upstream::{self, live::InFlight};
 
 /// Lower case, without a port.
@@ -31,10 +32,14 @@ pub struct Record {
     pub server: Option<Rc<str>>,
     /// Its hold on the server's counters.
     pub in_flight: Option<(Arc<upstream::Server>, InFlight)>,
-    /// None: it never became a request.
-    pub request: Option<Asked>,
+    /// It became a request.
+    pub started: bool,
+    /// As plugins have changed it; of what never became a request, empty.
+    pub head: RequestHead,
+    /// As the client sent it, where a plugin has changed it.
+    pub target_sent: Option<Box<Target>>,
     pub host: Option<Host>,
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     pub began: Instant,
     /// When its head was complete.
     pub read: Instant,
@@ -51,15 +56,6 @@ pub struct Record {
     pub local: bool,
     pub logged: bool,
     pub told: bool,
-}
-
-/// The request as the client sent it.
-pub struct Asked {
-    pub method: Method,
-    pub target: Target,
-    pub version: &'static str,
-    pub user_agent: Option<Box<[u8]>>,
-    pub referer: Option<Box<[u8]>>,
 }
 
 impl Ledger for Record {
@@ -99,24 +95,26 @@ impl Record {
             drop(in_flight);
             server
         });
-        let asked = self.request.as_ref();
+        let head = &self.head;
+        let asked = |text| if self.started { text } else { "" };
+        let target = self.target_sent.as_deref().unwrap_or(&head.target);
         self.worker.observer.request_ended(&RequestEnded {
-            started: asked.is_some(),
+            started: self.started,
             generation: self.generation,
             listener: &self.listener,
             route: self.route.as_deref(),
             pool: self.pool.as_deref(),
             server: self.server.as_deref(),
-            method: asked.map_or("", |asked| asked.method.as_str()),
-            target: asked.map_or(&[], |asked| asked.target.as_bytes()),
+            method: asked(head.method.as_str()),
+            target: if self.started { target.as_bytes() } else { &[] },
             host: self.host.as_deref(),
-            version: asked.map_or("", |asked| asked.version),
+            version: asked(head.version_text()),
             client_address: &self.facts.client_address,
             client_port: &self.facts.client_port,
             peer: self.facts.client,
-            request_id: self.request_id.to_str().unwrap_or_default(),
-            user_agent: asked.and_then(|asked| asked.user_agent.as_deref()),
-            referer: asked.and_then(|asked| asked.referer.as_deref()),
+            request_id: self.request_id.as_str(),
+            user_agent: head.fields.first_sent(Known::UserAgent),
+            referer: head.fields.first_sent(Known::Referer),
             status: self.status,
             bytes_in: ending.bytes_in,
             bytes_out: ending.bytes_out,

@@ -4,19 +4,20 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{HOST, REFERER, USER_AGENT};
-use http::{HeaderValue, Version};
+use http::Version;
+use http::header::HOST;
 
 use super::exchange::{Exchange, host_of};
 use super::fault::{Fault, Stage};
-use super::log::{Asked, Record};
+use super::forwarded::RequestId;
+use super::log::Record;
 use super::respond::{self, Answer};
 use super::site::{ListenerSite, Site};
 use super::worker::Worker;
 use super::{filter, forward, forwarded, route};
 use crate::hook::ConnectionFacts;
 use crate::http::server::{Request, Response, Service, Unreadable};
-use crate::http::{Link, hop};
+use crate::http::{Link, RequestHead, hop};
 
 /// A client's connection.
 pub struct Connection {
@@ -24,8 +25,6 @@ pub struct Connection {
     pub link: Rc<Link>,
     pub listener: Rc<str>,
     pub facts: Rc<ConnectionFacts>,
-    /// The client's address, as it is forwarded.
-    pub peer: HeaderValue,
 }
 
 impl Service for Connection {
@@ -72,7 +71,8 @@ impl Connection {
             return Ok(reply);
         }
         let pool = exchange.overruled.or(chosen).ok_or(Fault::NoPool)?;
-        forward::forward(site, exchange, pool, &self.peer, listener.timeouts.tunnel).await
+        let (peer, tunnel) = (&self.facts.client_address, listener.timeouts.tunnel);
+        forward::forward(site, exchange, pool, peer, tunnel).await
     }
 
     fn exchange(&self, site: &Site, request: Request) -> Exchange {
@@ -83,18 +83,11 @@ impl Connection {
             read,
         } = request;
         let mut record = self.record(site, began, read);
-        record.request = Some(Asked {
-            method: head.method.clone(),
-            target: head.target.clone(),
-            version: head.version_text(),
-            user_agent: head.fields.first(&USER_AGENT).map(Into::into),
-            referer: head.fields.first(&REFERER).map(Into::into),
-        });
+        record.started = true;
+        record.head = head;
         Exchange {
-            head,
             body: Some(body),
             said: hop::Said::default(),
-            host_sent: None,
             trusted: false,
             route: None,
             overruled: None,
@@ -114,9 +107,11 @@ impl Connection {
             pool: None,
             server: None,
             in_flight: None,
-            request: None,
+            started: false,
+            head: RequestHead::none(),
+            target_sent: None,
             host: None,
-            request_id: forwarded::fresh_id([self.worker.random(), self.worker.random()]),
+            request_id: RequestId::fresh([self.worker.random(), self.worker.random()]),
             began,
             read,
             queue: None,
@@ -136,21 +131,20 @@ impl Connection {
 
     /// Makes the head safe. Everything that a request for the next hop alone, or an untrusted one, could say is gone after it.
     fn receive(&self, site: &Site, exchange: &mut Exchange) -> Result<(), Fault> {
-        let head = &mut exchange.head;
+        let head = &mut exchange.record.head;
         exchange.said = hop::take(&mut head.fields);
         if head.version == Version::HTTP_10 {
             // RFC 9110, 7.8: HTTP/1.0 knows no Upgrade.
             exchange.said.upgrade = None;
         }
         // The engine has seen to it that there is one, and that it is a host.
-        exchange.host_sent = head.fields.first(&HOST).map(Into::into);
-        exchange.record.host = exchange.host_sent.as_ref().and_then(|host| host_of(host));
+        exchange.record.host = head.fields.first(&HOST).and_then(host_of);
         exchange.trusted = forwarded::is_trusted(self.facts.client.ip(), &site.trusted_proxies);
         if !exchange.trusted {
             forwarded::distrust(&mut head.fields);
             return Ok(());
         }
-        if let Some(id) = forwarded::given_id(&head.fields) {
+        if let Some(id) = RequestId::given(&head.fields) {
             exchange.record.request_id = id;
         }
         if let Some(client) = forwarded::client(&head.fields, &site.trusted_proxies) {

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE,
 };
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::exchange::{Answered, Exchange, apply};
 use super::fault::Fault;
-use super::forwarded::REQUEST_ID;
+use super::forwarded::{REQUEST_ID, RequestId};
 use super::log::Record;
 use super::site::{Filter, ListenerSite, Site};
 use crate::config::checked::OnFailure;
@@ -54,7 +54,7 @@ pub fn respond(
         fields.set(&CONNECTION, "upgrade");
     }
     if answer.server.is_none() {
-        bare_where_it_must_be(&exchange.head.method, &mut answer);
+        bare_where_it_must_be(&exchange.record.head.method, &mut answer);
     }
     send(exchange.record, answer)
 }
@@ -129,18 +129,18 @@ pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
 /// The page for a fault.
 pub fn page(exchange: &mut Exchange, fault: Fault) -> Answer {
     exchange.record.fault = Some(fault);
-    let accepts = exchange.head.fields.all(&ACCEPT).flat_map(tokens);
+    let accepts = exchange.record.head.fields.all(&ACCEPT).flat_map(tokens);
     let html = accepts
         .into_iter()
         .any(|range| range.to_ascii_lowercase().starts_with(b"text/html"));
     page_for(fault, html, &exchange.record.request_id)
 }
 
-fn page_for(fault: Fault, html: bool, id: &HeaderValue) -> Answer {
+fn page_for(fault: Fault, html: bool, id: &RequestId) -> Answer {
     let status = fault.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, sentence) = (status.to_string(), fault.sentence());
     // An id is hex, or graphic characters from a trusted proxy.
-    let id = escaped(id.to_str().unwrap_or_default());
+    let id = escaped(id.as_str());
     let (kind, text) = if html {
         let text = format!(
             "<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}</p>\n<p>Request id: {id}</p>\n"
@@ -201,7 +201,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_names_status_and_id_in_the_clients_language() {
-        let id = HeaderValue::from_static("<7>");
+        let mut head = ResponseHead::new(StatusCode::OK);
+        head.fields.set(&REQUEST_ID, "<7>");
+        let id = RequestId::given(&head.fields).unwrap();
         let plain = page_for(Fault::NoServer, false, &id);
         assert_eq!(plain.head.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::protocol::Connection;
 use super::site::{ListenerSite, Site};
 use crate::base::event::WorkerObserver;
+use crate::base::text::Text;
 use crate::config::checked::ListenerTimeouts;
 use crate::hook::ConnectionFacts;
 use crate::http::link::{Closing, Timeouts};
@@ -130,7 +130,10 @@ impl Worker {
 
     pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str) {
         let id = self.next.replace(self.next.get() + 1);
-        let listener = Rc::<str>::from(listener);
+        let site = self.site();
+        // The name is the site's own string, as long as the site has it.
+        let known = site.listener(listener).map(|known| known.name.clone());
+        let listener = known.unwrap_or_else(|| listener.into());
         let place = Place {
             worker: self.clone(),
             id,
@@ -169,17 +172,15 @@ impl Worker {
         );
         let socket = tokio::net::TcpStream::from_std(socket)?;
         let site = self.site();
-        let address = client.ip().to_string();
         let connection = Connection {
             worker: self.clone(),
-            link: Rc::new(Link::new(timeouts(site.listener(&listener)))),
-            peer: HeaderValue::from_str(&address).expect("an address is digits and dots"),
+            link: Link::new(timeouts(site.listener(&listener))),
             facts: Rc::new(ConnectionFacts {
                 client,
-                client_address: address.into(),
-                client_port: client.port().to_string().into(),
+                client_address: Text::of(client.ip()),
+                client_port: Text::of(client.port()),
                 local,
-                listener: (*listener).into(),
+                listener: listener.clone(),
                 tls: None,
             }),
             listener,

@@ -162,6 +162,7 @@ fn run(
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(observer.worker(id), open));
         tokio::task::spawn_local(tidy());
+        tokio::task::spawn_local(crate::http::timers::run());
         while let Some(letter) = letters.recv().await {
             match letter {
                 Letter::Connection(socket, listener) => worker.connection(socket, &listener),

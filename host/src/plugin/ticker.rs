@@ -3,6 +3,9 @@
 //! An epoch's end is only a question, asked of whoever runs guest code then; `limits.rs` answers it by the thread's CPU
 //! clock. Short calls are rarely asked, and starting a call costs no system call: it marks its thread as busy, and wakes
 //! the ticker only if that has gone to sleep.
+//!
+//! Under load there is always a call in progress, mostly a fresh one. Looking for those four thousand times a second takes
+//! processor time from the very workers that make them, so the ticker looks seldom until it meets the same call twice.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +15,14 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// How long a runaway call may outlive its limit, twice.
+/// Between two looks at a call that lasts: how long a runaway call may outlive its limit, twice.
 const TICK: Duration = Duration::from_micros(250);
 
-/// Ticks without a call until the ticker goes to sleep: waking it costs the caller some microseconds, so not at once.
-const IDLE_TICKS: u32 = 8;
+/// Between two looks at calls that come and go.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Looks without a call until the ticker goes to sleep: waking it costs the caller some microseconds, so not at once.
+const IDLE_LOOKS: u32 = 4;
 
 pub(super) struct Ticker {
     shared: Arc<Shared>,
@@ -33,8 +39,8 @@ struct Shared {
 #[repr(align(128))]
 struct Beat(AtomicU64);
 
-/// The beats of all threads that ever called a guest, of whichever engine.
-static BEATS: Mutex<Vec<Weak<Beat>>> = Mutex::new(Vec::new());
+/// The beats of all threads that ever called a guest, of whichever engine, each with what it was when last looked at.
+static BEATS: Mutex<Vec<(Weak<Beat>, u64)>> = Mutex::new(Vec::new());
 
 thread_local! {
     static BEAT: Arc<Beat> = register();
@@ -105,20 +111,20 @@ impl Drop for Running {
 impl Shared {
     fn run(&self, engine: &Engine) {
         let mut idle = 0;
-        let mut before = 0;
+        let mut seen = Seen::default();
         while !self.stop.load(Ordering::SeqCst) {
-            thread::sleep(TICK);
-            let (running, beats) = look();
-            if running {
+            thread::sleep(if seen.lasting { TICK } else { GLANCE });
+            let before = seen.beats;
+            seen = look();
+            if seen.lasting {
                 engine.increment_epoch();
             }
-            idle = if running || beats != before {
+            idle = if seen.running || seen.beats != before {
                 0
             } else {
                 idle + 1
             };
-            before = beats;
-            if idle >= IDLE_TICKS {
+            if idle >= IDLE_LOOKS {
                 self.doze();
                 idle = 0;
             }
@@ -128,7 +134,7 @@ impl Shared {
     /// Sleeps until a call wakes it.
     fn doze(&self) {
         self.asleep.store(true, Ordering::SeqCst);
-        while !look().0 && self.asleep.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
+        while !look().running && self.asleep.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);
@@ -143,26 +149,39 @@ impl Beat {
     }
 }
 
-/// Whether any thread is in a call now, and a sum that changes with every call.
-fn look() -> (bool, u64) {
-    let mut beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
-    let (mut running, mut sum) = (false, 0u64);
-    beats.retain(|beat| {
+/// What a look at the threads shows.
+#[derive(Default)]
+struct Seen {
+    /// A thread is in a call.
+    running: bool,
+    /// One of them is in the same call as at the last look.
+    lasting: bool,
+    /// A sum that changes with every call.
+    beats: u64,
+}
+
+fn look() -> Seen {
+    let mut threads = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = Seen::default();
+    threads.retain_mut(|(beat, before)| {
         let Some(beat) = beat.upgrade() else {
             return false;
         };
         let now = beat.0.load(Ordering::SeqCst);
-        running |= now % 2 == 1;
-        sum = sum.wrapping_add(now);
+        let running = now % 2 == 1;
+        seen.running |= running;
+        seen.lasting |= running && now == *before;
+        seen.beats = seen.beats.wrapping_add(now);
+        *before = now;
         true
     });
-    (running, sum)
+    seen
 }
 
 fn register() -> Arc<Beat> {
     let beat = Arc::new(Beat::default());
-    let mut beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
-    beats.push(Arc::downgrade(&beat));
+    let mut threads = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    threads.push((Arc::downgrade(&beat), 0));
     beat
 }
 

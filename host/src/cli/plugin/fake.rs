@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::base::text::Text;
 use crate::hook::{ConnectionFacts, RequestView, ResponseView, TlsFacts};
 
 use super::super::terminal::Failure;
@@ -35,16 +36,18 @@ impl FakeRequest {
             headers: header_map(&given.headers)?,
             facts: ConnectionFacts {
                 client,
-                client_address: client.ip().to_canonical().to_string().into(),
-                client_port: client.port().to_string().into(),
+                client_address: Text::of(client.ip().to_canonical()),
+                client_port: Text::of(client.port()),
                 local: SocketAddr::new(
                     Ipv4Addr::new(192, 0, 2, 254).into(),
                     if tls { 443 } else { 80 },
                 ),
                 listener: given.listener.as_str().into(),
-                tls: tls.then(|| TlsFacts {
-                    server_name: given.server_name.as_deref().map(Into::into),
-                    ..TlsFacts::default()
+                tls: tls.then(|| {
+                    Box::new(TlsFacts {
+                        server_name: given.server_name.as_deref().map(Into::into),
+                        ..TlsFacts::default()
+                    })
                 }),
             },
             given: given.clone(),

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 
 use http::Method;
-use http::header::{EXPECT, HOST};
+use http::header::HOST;
 
 use super::head::{self, FieldAt, Framing, Refused, RequestIndex, Version};
 use super::wire::Wire;
@@ -105,11 +105,7 @@ fn request_head(
         .map_err(|_| Unreadable::Refused(Refused::Method))?;
     let mut fields = Fields::of_head(bytes, index);
     if let (None, Some(authority)) = (&found.host, &found.authority) {
-        fields.append(&HOST, part(authority));
-    }
-    // Said to us: we send the 100 ourselves, when the body is wanted.
-    if found.expects {
-        fields.remove(&EXPECT);
+        fields.append_sent(&HOST, part(authority));
     }
     let version = match found.version {
         Version::Http10 => http::Version::HTTP_10,

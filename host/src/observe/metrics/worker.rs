@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -18,10 +19,20 @@ use super::{Metrics, OneWorker, Room};
 pub struct Worker {
     metrics: Arc<Metrics>,
     overflowed: Arc<Count>,
-    requests: RefCell<Shelf<Way>>,
+    /// By where its names lie in memory.
+    recent: RefCell<Recent<Way>>,
+    recent_listener: RefCell<Option<Arc<Series<1, Listener>>>>,
+    requests: RefCell<Shelf<Rc<Way>>>,
     listeners: RefCell<Known<1, Listener>>,
     others: RefCell<Others>,
 }
+
+/// The ways last taken. A request's names are mostly the very same strings as the last one's; then their places tell which
+/// way it is, and they are compared, but not hashed.
+type Recent<T> = [Option<Rc<T>>; RECENT];
+
+/// A power of two.
+const RECENT: usize = 256;
 
 /// All that a request of certain names touches, found at once.
 struct Way {
@@ -66,6 +77,8 @@ impl Worker {
         };
         Worker {
             overflowed,
+            recent: RefCell::new([const { None }; RECENT]),
+            recent_listener: RefCell::default(),
             requests: RefCell::default(),
             listeners: RefCell::new(listeners),
             others: RefCell::new(others),
@@ -84,7 +97,15 @@ impl Worker {
     }
 
     pub fn request_started(&self, listener: &str) {
-        self.listener(listener).cells.in_flight.add(1);
+        let mut recent = self.recent_listener.borrow_mut();
+        match &*recent {
+            Some(series) if series.is_of([listener]) => series.cells.in_flight.add(1),
+            _ => recent
+                .insert(self.listener(listener))
+                .cells
+                .in_flight
+                .add(1),
+        }
     }
 
     /// Answers how many connections are open at its listener on this worker.
@@ -93,24 +114,30 @@ impl Worker {
             self.fault(request, fault);
         }
         let names = names(request);
-        let hash = hash(names);
-        let mut shelf = self.requests.borrow_mut();
-        let known = shelf.get(&hash);
-        let known = known.and_then(|ways| ways.iter().find(|way| way.requests.is_of(names)));
-        if let Some(way) = known {
+        let recent = &mut self.recent.borrow_mut()[place(names)];
+        if let Some(way) = recent.as_ref().filter(|way| way.requests.is_of(names)) {
             return way.count(request);
         }
-        match self.new_way(names, request) {
-            Ok(way) => {
-                let open = way.count(request);
-                shelf.entry(hash).or_default().push(way);
-                open
-            }
+        match self.way(names, request) {
+            Ok(way) => recent.insert(way).count(request),
             Err(overflow) => {
                 self.overflowed.add(1);
                 overflow.count(request)
             }
         }
+    }
+
+    /// `Err`: the way by which a request is counted whose names found no room.
+    fn way(&self, names: [&str; 4], request: &RequestEnded<'_>) -> Result<Rc<Way>, Way> {
+        let hash = hash(names);
+        let mut shelf = self.requests.borrow_mut();
+        let known = shelf.get(&hash);
+        if let Some(way) = known.and_then(|ways| ways.iter().find(|w| w.requests.is_of(names))) {
+            return Ok(way.clone());
+        }
+        let way = Rc::new(self.new_way(names, request)?);
+        shelf.entry(hash).or_default().push(way.clone());
+        Ok(way)
     }
 
     /// `Err`: the way by which a request is counted whose names found no room.
@@ -218,6 +245,15 @@ fn names<'a>(request: &RequestEnded<'a>) -> [&'a str; 4] {
         or_none(request.pool),
         or_none(request.server),
     ]
+}
+
+/// Where the way of these names may be found again.
+fn place(names: [&str; 4]) -> usize {
+    let mix = |mixed: u64, name: &str| {
+        (mixed ^ name.as_ptr().addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    };
+    // The product's high bits depend on all of its factors'.
+    (names.into_iter().fold(0, mix) >> 56) as usize
 }
 
 /// Names are the operator's: nobody sends colliding ones, and they would only be slower.
