@@ -129,6 +129,8 @@ pub struct Listener {
     pub router: Option<PluginUse>,
     /// Where requests go that no route takes. None: 404.
     pub pool: Option<PoolIndex>,
+    /// Whether a client that has closed its sending side is taken for gone.
+    pub abort_on_close: bool,
     pub timeouts: ListenerTimeouts,
 }
 

@@ -110,6 +110,8 @@ table! {
         router: PluginName, optional;
         /// The [[pool]] where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
         pool: Text, optional;
+        /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
+        abort_on_close: bool, default(false);
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
     }

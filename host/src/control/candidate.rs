@@ -254,6 +254,7 @@ impl OnWorker<'_> {
             }),
             pool: listener.pool,
             timeouts: listener.timeouts.clone(),
+            abort_on_close: listener.abort_on_close,
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Without progress of a body either way.
     pub body: Duration,
+    /// Whether a client that has closed its sending side is taken for gone.
+    pub abort_on_close: bool,
 }
 
 /// The phase took too long.
@@ -310,6 +312,7 @@ mod tests {
             head: second,
             idle: second * 60,
             body: second * 30,
+            abort_on_close: false,
         })
     }
 

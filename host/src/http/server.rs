@@ -5,7 +5,7 @@
 //! byte is there, and gone with its answer.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -71,16 +71,29 @@ pub trait Service {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Service + 'static>(socket: TcpStream, link: Rc<Link>, service: Rc<S>) {
+///
+/// What this future takes is what an idle connection costs. Hence what is moved into it is moved once (an argument that is
+/// pinned within takes its place twice), and what comes after the last request is boxed.
+pub fn serve<S: Service + 'static>(
+    socket: TcpStream,
+    link: Rc<Link>,
+    service: S,
+) -> impl Future<Output = ()> {
     let wire = Rc::new(Wire::new(socket, Some(link.clone())));
-    let end = drive(requests(&wire, &link, &*service), &link).await;
+    async move {
+        let end = drive(pin!(requests(&wire, &link, &service)), &link).await;
+        Box::pin(finish(end, wire, &link, &service)).await;
+    }
+}
+
+async fn finish<S: Service>(end: End, wire: Rc<Wire>, link: &Rc<Link>, service: &S) {
     match end {
         End::Finished if link.body_was_left() => linger(&wire).await,
         End::Finished | End::Idle | End::Unread(None) => {}
-        End::Tunnel(through) => Box::pin(pass(&link, wire, through)).await,
+        End::Tunnel(through) => pass(link, wire, through).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
-            Box::pin(refuse(&wire, &link, service.unreadable(why, began))).await;
+            refuse(&wire, link, service.unreadable(why, began)).await;
         }
         // An answer may have been broken off: the client must not take it for whole.
         End::Cut => wire.cut(),
@@ -101,8 +114,7 @@ enum End {
 }
 
 /// Runs the connection, and ends it when it is to end.
-async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
-    let mut connection = pin!(connection);
+async fn drive(mut connection: Pin<&mut impl Future<Output = End>>, link: &Link) -> End {
     poll_fn(|cx| {
         link.owner(cx.waker());
         loop {
@@ -184,13 +196,13 @@ async fn exchange<S: Service>(
         expects,
         first_byte: Duration::ZERO,
     });
-    let call = service.call(Request {
+    let call = pin!(service.call(Request {
         head,
         body,
         began,
         read,
-    });
-    let Some(response) = while_there(wire, call).await else {
+    }));
+    let Some(response) = while_there(wire, link, call).await else {
         link.blame(Blame::Client);
         return Next::End(End::Finished);
     };
@@ -228,13 +240,18 @@ async fn exchange<S: Service>(
     Next::Request
 }
 
-/// None: the client has closed its connection. As in nginx, it is then no longer worked for; a client that closes only its
-/// sending side cannot be told from it.
-async fn while_there<T>(wire: &Wire, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
+/// None: the client is gone. One that has only closed its sending side is waited upon, unless the listener wants it otherwise:
+/// it cannot be told from one that has closed for good until something is sent to it.
+async fn while_there<T>(
+    wire: &Wire,
+    link: &Link,
+    mut call: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => wire.poll_gone(cx).map(|()| None),
+        Poll::Pending => wire
+            .poll_gone(cx, link.timeouts().abort_on_close)
+            .map(|()| None),
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! To the server and back: a connection, kept or new, the request, the answer's head. What failed before the request was
 //! sent is tried again at another server; after that only what is safe to repeat.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,7 @@ async fn connect(
         .wait(
             Phase::Busy,
             pool.timeouts.connect,
-            net::dial(&server.address),
+            pin!(net::dial(&server.address)),
         )
         .await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
@@ -138,7 +139,7 @@ async fn send(
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
     let head = ToServer { exchange, peer };
-    let sending = connection.send(server.idle.clone(), &head, body, upgrade);
+    let sending = pin!(connection.send(server.idle.clone(), &head, body, upgrade));
     let begun = Instant::now();
     let answer = exchange
         .record

@@ -13,7 +13,7 @@ use super::forwarded::RequestId;
 use super::log::Record;
 use super::respond::{self, Answer};
 use super::site::{ListenerSite, Site};
-use super::worker::Worker;
+use super::worker::{Place, Worker};
 use super::{filter, forward, forwarded, route};
 use crate::hook::ConnectionFacts;
 use crate::http::server::{Request, Response, Service, Unreadable};
@@ -22,6 +22,7 @@ use crate::http::{Link, RequestHead, hop};
 /// A client's connection.
 pub struct Connection {
     pub worker: Rc<Worker>,
+    pub place: Place,
     pub link: Rc<Link>,
     pub listener: Rc<str>,
     pub facts: Rc<ConnectionFacts>,
@@ -46,7 +47,7 @@ impl Service for Connection {
 
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
         let site = self.worker.site();
-        respond::unreadable(self.record(&site, began, Instant::now()), why.into())
+        respond::unreadable(self.record(&site, RequestHead::none(), began, Instant::now()), why.into())
     }
 }
 
@@ -82,9 +83,8 @@ impl Connection {
             began,
             read,
         } = request;
-        let mut record = self.record(site, began, read);
+        let mut record = self.record(site, head, began, read);
         record.started = true;
-        record.head = head;
         Exchange {
             body: Some(body),
             said: hop::Said::default(),
@@ -96,7 +96,13 @@ impl Connection {
         }
     }
 
-    fn record(&self, site: &Site, began: Instant, read: Instant) -> Box<Record> {
+    fn record(
+        &self,
+        site: &Site,
+        head: RequestHead,
+        began: Instant,
+        read: Instant,
+    ) -> Box<Record> {
         Box::new(Record {
             worker: self.worker.clone(),
             link: self.link.clone(),
@@ -108,7 +114,7 @@ impl Connection {
             server: None,
             in_flight: None,
             started: false,
-            head: RequestHead::none(),
+            head,
             target_sent: None,
             host: None,
             request_id: RequestId::fresh([self.worker.random(), self.worker.random()]),

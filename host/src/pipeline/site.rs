@@ -42,6 +42,8 @@ pub struct ListenerSite {
     /// Where requests go that no route takes. None: 404.
     pub pool: Option<PoolIndex>,
     pub timeouts: ListenerTimeouts,
+    /// Whether a client that has closed its sending side is taken for gone.
+    pub abort_on_close: bool,
 }
 
 pub struct RouteSite {

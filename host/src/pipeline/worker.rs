@@ -143,7 +143,7 @@ impl Worker {
         if self.draining.get() == Closing::Cut {
             return;
         }
-        let (socket, connection) = match self.prepare(socket, listener) {
+        let (socket, connection) = match self.prepare(socket, place, listener) {
             Ok(prepared) => prepared,
             // It was gone before it came here.
             Err(error) => return tracing::debug!(%error, "an accepted connection was lost"),
@@ -153,15 +153,14 @@ impl Worker {
             link: connection.link.clone(),
         };
         self.connections.borrow_mut().insert(id, open);
-        tokio::task::spawn_local(async move {
-            server::serve(socket, connection.link.clone(), Rc::new(connection)).await;
-            drop(place);
-        });
+        let link = connection.link.clone();
+        tokio::task::spawn_local(server::serve(socket, link, connection));
     }
 
     fn prepare(
         self: &Rc<Self>,
         socket: TcpStream,
+        place: Place,
         listener: Rc<str>,
     ) -> io::Result<(tokio::net::TcpStream, Connection)> {
         socket.set_nonblocking(true)?;
@@ -174,6 +173,7 @@ impl Worker {
         let site = self.site();
         let connection = Connection {
             worker: self.clone(),
+            place,
             link: Link::new(timeouts(site.listener(&listener))),
             facts: Rc::new(ConnectionFacts {
                 client,
@@ -198,11 +198,12 @@ fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
         head: of(|t| t.request_head),
         idle: of(|t| t.idle),
         body: of(|t| t.body),
+        abort_on_close: listener.is_some_and(|listener| listener.abort_on_close),
     }
 }
 
 /// A connection's place on its worker, given up however it ends.
-struct Place {
+pub struct Place {
     worker: Rc<Worker>,
     id: u64,
     listener: Rc<str>,

@@ -43,6 +43,7 @@ impl Check<'_> {
             filters: self.plugin_uses(&written.filters.value, name, uses),
             router: self.router(file, written, name, uses),
             pool,
+            abort_on_close: written.abort_on_close.value,
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,

@@ -32,6 +32,8 @@ pub struct Wire {
     read: Cell<u64>,
     /// Somebody reads a body from it.
     taken: Cell<bool>,
+    /// The peer sends nothing more.
+    ended: Cell<bool>,
 }
 
 impl Wire {
@@ -42,6 +44,7 @@ impl Wire {
             link,
             read: Cell::new(0),
             taken: Cell::new(false),
+            ended: Cell::new(false),
         }
     }
 
@@ -95,17 +98,21 @@ impl Wire {
         self.taken.set(taken);
     }
 
-    /// Resolves when the peer goes away while nothing is expected of it. What it sends meanwhile is kept, and then it is
-    /// no longer looked at: its next request must not fill our memory.
-    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.taken.get() || self.has_rest() {
+    /// Resolves when the peer goes away while nothing is expected of it; whether the end of what it sends is that, `at_end`
+    /// says. What it sends meanwhile is kept, and then it is no longer looked at: its next request must not fill our memory.
+    pub fn poll_gone(&self, cx: &mut Context<'_>, at_end: bool) -> Poll<()> {
+        if self.taken.get() || self.has_rest() || self.ended.get() {
             return Poll::Pending;
         }
-        let gone = ready!(self.poll_read(cx, AHEAD, |bytes| {
+        let ended = ready!(self.poll_read(cx, AHEAD, |bytes| {
             self.keep(bytes);
             bytes.is_empty()
         }));
-        if gone.unwrap_or(true) {
+        if matches!(ended, Ok(true)) && !at_end {
+            self.ended.set(true);
+            return Poll::Pending;
+        }
+        if ended.unwrap_or(true) {
             Poll::Ready(())
         } else {
             Poll::Pending

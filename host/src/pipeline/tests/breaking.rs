@@ -1,6 +1,10 @@
 //! Exchanges that break off: clients that go away, bodies that are none, bugs of ours.
 
 use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use super::setup::Part;
 use super::{Origin, Setup};
@@ -13,7 +17,9 @@ async fn a_client_that_goes_away_takes_its_request_along() {
         assert!(caller.head().await.is_none());
     })
     .await;
-    let proxy = Setup::with(&[origin.address]).start().await;
+    let mut setup = Setup::with(&[origin.address]);
+    setup.abort_on_close = true;
+    let proxy = setup.start().await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     proxy.events.begun(1).await;
@@ -27,6 +33,39 @@ async fn a_client_that_goes_away_takes_its_request_along() {
         (Some("client-closed"), "CH")
     );
     assert_eq!((seen.status, seen.server.as_deref()), (None, Some("s0")));
+    proxy.events.open(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_it_has_to_say_gets_its_answer() {
+    let let_go = Arc::new(Notify::new());
+    let waits = let_go.clone();
+    let origin = Origin::start(move |mut caller| {
+        let waits = waits.clone();
+        async move {
+            caller.head().await;
+            waits.notified().await;
+            caller
+                .stream
+                .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+                .await;
+            caller.head().await;
+        }
+    })
+    .await;
+    let proxy = Setup::with(&[origin.address]).start().await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.socket.shutdown().await.unwrap();
+    while origin.heads().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let_go.notify_one();
+    let answer = client.response().await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"hi"[..]));
+    assert!(client.rest().await.is_empty(), "and then it is closed");
+    let seen = proxy.events.first().await;
+    assert_eq!((seen.fault, seen.letters.as_str()), (None, "--"));
     proxy.events.open(0).await;
 }
 

@@ -32,6 +32,7 @@ pub struct Setup {
     pub weights: Vec<u32>,
     pub backups: Vec<bool>,
     pub timeouts: ListenerTimeouts,
+    pub abort_on_close: bool,
     pub pool_timeouts: PoolTimeouts,
     pub trusted: Vec<Network>,
     pub hold: Arc<()>,
@@ -79,6 +80,7 @@ impl Setup {
             retries: 2,
             weights: Vec::new(),
             backups: Vec::new(),
+            abort_on_close: false,
             timeouts: ListenerTimeouts {
                 request_head: LONG,
                 idle: LONG,
@@ -141,6 +143,7 @@ impl Setup {
                 router: self.router.map(|router| ("router".into(), router().into())),
                 pool: self.pool.map(PoolIndex),
                 timeouts: self.timeouts.clone(),
+                abort_on_close: self.abort_on_close,
             }],
             routes: routes.collect(),
             pools,
