@@ -67,6 +67,8 @@ bind = ["0.0.0.0:8443", "[::]:8443"]
 filters = ["security-headers", { plugin = "by-tenant", header = "x-org" }]
 router = "router"
 pool = "app"
+max-connections = 50000
+max-connections-per-client = 200
 timeouts = { request-head = "5s", idle = "2m", body = "10s", tunnel = "3h" }
 
 [[route]]
@@ -139,6 +141,8 @@ fn what_is_absent_has_its_default() {
     assert_eq!(listener.timeouts.body, Duration::from_secs(30));
     assert_eq!(listener.timeouts.tunnel, Duration::from_secs(3600));
     assert!(listener.router.is_none(), "no route, no router");
+    assert_eq!(listener.max_connections, None);
+    assert_eq!(listener.max_connections_per_client, 0);
     let pool = &config.pools[0];
     assert_eq!(pool.timeouts.connect, Duration::from_secs(5));
     assert_eq!(pool.timeouts.first_byte, Duration::from_secs(60));
@@ -271,6 +275,13 @@ fn uses_point_at_their_plugins() {
         ["router", "router"],
         "routes make the router the default"
     );
+}
+
+#[test]
+fn a_listeners_limits_are_taken_over() {
+    let web = &parse(FULL).listeners[1];
+    assert_eq!(web.max_connections, Some(50_000));
+    assert_eq!(web.max_connections_per_client, 200);
 }
 
 #[test]

@@ -129,6 +129,10 @@ pub struct Listener {
     pub router: Option<PluginUse>,
     /// Where requests go that no route takes. None: 404.
     pub pool: Option<PoolIndex>,
+    /// None: as many as the process can hold.
+    pub max_connections: Option<usize>,
+    /// 0: no bound.
+    pub max_connections_per_client: u32,
     pub timeouts: ListenerTimeouts,
 }
 

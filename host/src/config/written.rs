@@ -110,6 +110,10 @@ table! {
         router: PluginName, optional;
         /// The [[pool]] where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
         pool: Text, optional;
+        /// Client connections at once, over all its addresses; whoever comes then waits in the kernel's queue until one ends, `max-connections` in the log. Absent: what the limit of open files allows, two files a connection, which bounds all listeners together too. HAProxy's `maxconn`, nginx's `worker_connections`.
+        max_connections: Number<1, 10_000_000>, optional;
+        /// Of these the connections of one client, which is an IPv4 address or an IPv6 network of 64 bits; a further one is reset as it comes, `max-connections-per-client` in the log. Those of `trusted-proxies` have no such bound. 0: none, as in both peers. nginx's `limit_conn`.
+        max_connections_per_client: Number<0, 10_000_000>, default(0);
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
     }

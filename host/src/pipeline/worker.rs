@@ -15,6 +15,7 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use super::gate::Pass;
 use super::protocol::Connection;
 use super::site::{ListenerSite, Site};
 use crate::base::event::WorkerObserver;
@@ -128,13 +129,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str) {
+    pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str, pass: Pass) {
         let id = self.next.replace(self.next.get() + 1);
         let listener = Rc::<str>::from(listener);
         let place = Place {
             worker: self.clone(),
             id,
             listener: listener.clone(),
+            _pass: pass,
         };
         self.observer.connection_opened(&listener);
         if self.draining.get() == Closing::Cut {
@@ -205,6 +207,7 @@ struct Place {
     worker: Rc<Worker>,
     id: u64,
     listener: Rc<str>,
+    _pass: Pass,
 }
 
 impl Drop for Place {

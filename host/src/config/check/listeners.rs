@@ -43,6 +43,8 @@ impl Check<'_> {
             filters: self.plugin_uses(&written.filters.value, name, uses),
             router: self.router(file, written, name, uses),
             pool,
+            max_connections: written.max_connections.given().map(|n| n.value.0 as usize),
+            max_connections_per_client: written.max_connections_per_client.value.0 as u32,
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,

@@ -13,7 +13,7 @@ use crate::base::ids::{Generation, PoolIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router};
 use crate::pipeline::{
-    Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
+    Bounds, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
 };
 use crate::upstream::LiveTable;
 use crate::upstream::live::Identity;
@@ -37,6 +37,7 @@ pub struct Setup {
     pub hold: Arc<()>,
     pub generation: u64,
     pub live: Arc<LiveTable>,
+    pub bounds: Bounds,
 }
 
 /// A route: its name, its filters, its pools with their weights.
@@ -54,6 +55,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub events: Events,
     pub workers: Arc<Workers>,
+    pub gates: Gates,
     setup: Setup,
     accepting: JoinHandle<()>,
 }
@@ -94,6 +96,7 @@ impl Setup {
             hold: Arc::new(()),
             generation: 1,
             live: LiveTable::with_capacity(64),
+            bounds: Bounds::default(),
         }
     }
 
@@ -108,11 +111,15 @@ impl Setup {
                 .install(Box::new(move |_| Rc::new(setup.site())))
                 .await;
         }
-        let accepting = accept(socket, self.listener.into(), workers.handles().to_vec());
+        let gates = Gates::new(usize::MAX);
+        gates.set(vec![(self.listener, self.bounds.clone())]);
+        let gate = gates.gate(self.listener);
+        let accepting = accept(socket, gate, workers.handles().to_vec());
         Proxy {
             address,
             events,
             workers,
+            gates,
             setup: self,
             accepting: tokio::spawn(accepting),
         }
