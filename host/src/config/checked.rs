@@ -195,6 +195,8 @@ pub struct Pool {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolTimeouts {
     pub connect: Duration,
+    /// Without the server taking anything of a request.
+    pub send: Duration,
     /// From the request sent to the response's head.
     pub first_byte: Duration,
     /// Between two reads of a response's body.

@@ -184,6 +184,8 @@ table! {
     PoolTimeouts as "a pool's timeouts" {
         /// To connect, on each attempt; after the last 504, `connect-timeout` (503, `connect-failed`, when a server refuses). HAProxy's `timeout connect`, nginx's `proxy_connect_timeout`.
         connect: Span<MILLISECOND, { 10 * MINUTE }>, default("5s");
+        /// How long a server may take nothing of a request that is sent to it; then 504, `send-timeout`. HAProxy's `timeout server`, nginx's `proxy_send_timeout`.
+        send: Span<MILLISECOND, DAY>, default("60s");
         /// From the request sent to the response's head; then 504, `first-byte-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
         first_byte: Span<MILLISECOND, DAY>, default("60s");
         /// Between two reads of a response's body; then the response is cut off, `between-bytes-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.

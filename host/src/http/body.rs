@@ -185,7 +185,7 @@ impl FromClient {
     /// Until the response's head is here; a server that answers before it has the whole request has a phase of its own.
     fn waits(&self, phase: Phase, at_most: Duration) {
         let now = self.link.phase();
-        if matches!(now, Phase::FirstByte | Phase::RequestBody)
+        if self.link.awaits_answer()
             && !(phase == now && phase == Phase::RequestBody)
         {
             self.link.enter(phase, at_most);

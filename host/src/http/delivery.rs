@@ -167,7 +167,7 @@ impl Outgoing {
             if let Poll::Ready(settled) = self.body.poll_settle(cx) {
                 return Poll::Ready(settled);
             }
-            if !matches!(link.phase(), Phase::RequestBody | Phase::FirstByte) {
+            if !link.awaits_answer() {
                 link.enter(Phase::RequestBody, link.timeouts().body);
             }
             Poll::Pending

@@ -21,6 +21,8 @@ pub enum Phase {
     Busy,
     /// The client, for more of a request's body.
     RequestBody,
+    /// The server, to take more of a request.
+    Sending,
     /// The server, for a response's head.
     FirstByte,
     /// The server, for more of a response's body.
@@ -134,6 +136,14 @@ impl Link {
     /// Nothing is under way: it waits for a request of which no byte has come.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase.get(), Phase::Idle | Phase::Head) && !self.head_has_begun()
+    }
+
+    /// A request is on its way to a server, or has been sent, and no answer has begun.
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(
+            self.phase.get(),
+            Phase::RequestBody | Phase::Sending | Phase::FirstByte
+        )
     }
 
     /// From now on this phase; it may last this long, zero is without end.

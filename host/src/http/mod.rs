@@ -1,7 +1,7 @@
 //! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
-//! and `delivery` towards clients, `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's
-//! connection and the steps that work for it share: counters, the one timer, the wish to close. `h1` is HTTP/1.1 on the
-//! wire.
+//! and `delivery` towards clients, `client`, `patience` and `idle` towards servers, `tunnel` once a connection is upgraded.
+//! `link` is what a client's connection and the steps that work for it share: counters, the one timer, the wish to close.
+//! `h1` is HTTP/1.1 on the wire.
 
 pub mod body;
 pub mod client;
@@ -12,6 +12,7 @@ pub mod hop;
 pub mod idle;
 pub mod link;
 pub mod message;
+pub mod patience;
 pub mod server;
 pub mod tunnel;
 

@@ -31,6 +31,8 @@ pub enum Fault {
     NoServer,
     ConnectFailed,
     ConnectTimeout,
+    /// The server took nothing of the request.
+    SendTimeout,
     /// The connection broke before an answer began.
     ServerClosed,
     /// The answer is no HTTP response.
@@ -76,7 +78,7 @@ impl Fault {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
-            ConnectTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
             ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => {
                 return None;
             }
@@ -99,6 +101,7 @@ impl Fault {
             NoServer => "no-server",
             ConnectFailed => "connect-failed",
             ConnectTimeout => "connect-timeout",
+            SendTimeout => "send-timeout",
             ServerClosed => "server-closed",
             BadResponse => "bad-response",
             FirstByteTimeout => "first-byte-timeout",
@@ -126,7 +129,8 @@ impl Fault {
             ConnectTimeout => *b"sC",
             ServerClosed => *b"SH",
             BadResponse => *b"PH",
-            FirstByteTimeout => *b"sH",
+            // As HAProxy says it of either way while there is no answer.
+            SendTimeout | FirstByteTimeout => *b"sH",
             ClientClosed => [b'C', how_far],
             ClientStalled => [b'c', how_far],
             ServerAborted => [b'S', how_far],
@@ -152,6 +156,7 @@ impl Fault {
             NoServer => "No server is available.",
             ConnectFailed => "The server could not be reached.",
             ConnectTimeout | FirstByteTimeout => "The server took too long to answer.",
+            SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
             ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => "",
@@ -201,6 +206,7 @@ impl From<Phase> for Fault {
     fn from(phase: Phase) -> Fault {
         match phase {
             Phase::RequestBody => Fault::BodyTimeout,
+            Phase::Sending => Fault::SendTimeout,
             _ => Fault::FirstByteTimeout,
         }
     }
@@ -283,6 +289,13 @@ mod tests {
             "connect-timeout",
             Stage::Connect,
             b"sC",
+        ),
+        (
+            Fault::SendTimeout,
+            504,
+            "send-timeout",
+            Stage::Head,
+            b"sH",
         ),
         (
             Fault::ServerClosed,

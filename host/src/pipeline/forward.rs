@@ -16,6 +16,7 @@ use super::site::{Member, PoolSite, Site};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Why};
 use crate::http::link::Phase;
+use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::{Body, RequestHead};
 use crate::net;
@@ -139,7 +140,9 @@ async fn send(
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
-    let sending = connection.send(server.idle.clone(), head, body, upgrade);
+    let link = exchange.record.link.clone();
+    let patience = Patience::new(link, pool.timeouts.send, first_byte);
+    let sending = connection.send(server.idle.clone(), head, body, upgrade, Some(patience));
     let begun = Instant::now();
     let answer = exchange
         .record

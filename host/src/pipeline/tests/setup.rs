@@ -89,6 +89,7 @@ impl Setup {
             },
             pool_timeouts: PoolTimeouts {
                 connect: LONG,
+                send: LONG,
                 first_byte: LONG,
                 between_bytes: LONG,
             },
