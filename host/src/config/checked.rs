@@ -133,6 +133,8 @@ pub struct Listener {
     pub max_connections: Option<usize>,
     /// 0: no bound.
     pub max_connections_per_client: u32,
+    /// Bytes a second that a client must keep while it is waited for; 0: none.
+    pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,
 }
 
@@ -144,6 +146,8 @@ pub struct ListenerTimeouts {
     pub idle: Duration,
     /// How long a client may send nothing of a request's body, or take nothing of a response. HAProxy's `timeout client`.
     pub body: Duration,
+    /// How long a client may be waited for, within one body, before `min_body_rate` is held against it.
+    pub rate_grace: Duration,
     /// How long an upgraded connection (WebSocket) may be silent both ways. HAProxy's `timeout tunnel`.
     pub tunnel: Duration,
 }

@@ -114,6 +114,8 @@ table! {
         max_connections: Number<1, 10_000_000>, optional;
         /// Of these the connections of one client, which is an IPv4 address or an IPv6 network of 64 bits; a further one is reset as it comes, `max-connections-per-client` in the log. Those of `trusted-proxies` have no such bound. 0: none, as in both peers. nginx's `limit_conn`.
         max_connections_per_client: Number<0, 10_000_000>, default(0);
+        /// Bytes a second that a client must keep on average while it is waited for: to send a request's body, else 408, `request-body-too-slow`, or to take a response, else the connection is cut, `response-too-slow`. Time in which others are slow does not count, and a response is taken when the client's system acknowledges it. "0B": none, as in HAProxy and nginx, which have no such bound. Apache's `RequestReadTimeout … MinRate`, Kestrel's `MinRequestBodyDataRate`.
+        min_body_rate: Size<0, GIB>, default("0B");
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
     }
@@ -128,6 +130,8 @@ table! {
         idle: Span<MILLISECOND, DAY>, default("60s");
         /// How long a client may send nothing of a request's body, or take nothing of a response; then 408, `request-body-timeout`, or the connection is closed, `client-stalled`. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
         body: Span<MILLISECOND, DAY>, default("30s");
+        /// How long a client may be waited for, within one body, before `min-body-rate` is held against it. Kestrel's `GracePeriod`.
+        rate_grace: Span<MILLISECOND, DAY>, default("5s");
         /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed. HAProxy's `timeout tunnel`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }

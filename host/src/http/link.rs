@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::pace::Floor;
+
 /// Whom a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -21,6 +23,8 @@ pub enum Phase {
     Busy,
     /// The client, for more of a request's body.
     RequestBody,
+    /// The same, until it is too slow rather than silent for too long.
+    SlowBody,
     /// The server, to take more of a request.
     Sending,
     /// The server, for a response's head.
@@ -70,6 +74,8 @@ pub enum Blame {
     Client,
     /// It sent or took nothing for too long.
     ClientTimeout,
+    /// It took too little in the time it had.
+    ClientTooSlow,
     /// It broke off, or broke the protocol.
     Server,
     ServerTimeout,
@@ -88,6 +94,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Without progress of a body either way.
     pub body: Duration,
+    /// How fast that progress must be.
+    pub floor: Floor,
 }
 
 /// The phase took too long.
@@ -142,8 +150,13 @@ impl Link {
     pub(super) fn awaits_answer(&self) -> bool {
         matches!(
             self.phase.get(),
-            Phase::RequestBody | Phase::Sending | Phase::FirstByte
+            Phase::RequestBody | Phase::SlowBody | Phase::Sending | Phase::FirstByte
         )
+    }
+
+    /// The client is waited for, to send more of a request's body.
+    pub(super) fn awaits_body(&self) -> bool {
+        matches!(self.phase.get(), Phase::RequestBody | Phase::SlowBody)
     }
 
     /// From now on this phase; it may last this long, zero is without end.
@@ -297,6 +310,7 @@ mod tests {
             head: second,
             idle: second * 60,
             body: second * 30,
+            floor: Floor::default(),
         })
     }
 

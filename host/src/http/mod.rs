@@ -1,6 +1,6 @@
 //! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
 //! and `delivery` towards clients, `client`, `patience` and `idle` towards servers, `tunnel` once a connection is upgraded.
-//! `link` is what a client's connection and the steps that work for it share: counters, the one timer, the wish to close.
+//! `pace` and `taking` hold clients to a rate. `link` is what a client's connection and the steps that work for it share: counters, the one timer, the wish to close.
 //! `h1` is HTTP/1.1 on the wire.
 
 pub mod body;
@@ -12,8 +12,10 @@ pub mod hop;
 pub mod idle;
 pub mod link;
 pub mod message;
+pub mod pace;
 pub mod patience;
 pub mod server;
+mod taking;
 pub mod tunnel;
 
 pub use body::Body;

@@ -23,6 +23,7 @@ use super::h1::request::{self, HEAD_READ, Heard};
 use super::h1::wire::Wire;
 use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
+use super::pace::Pace;
 use super::tunnel;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
@@ -127,10 +128,6 @@ async fn drive(connection: impl Future<Output = End>, link: &Link) -> End {
                     let begun = link.head_has_begun();
                     return Poll::Ready(End::Unread(begun.then_some(Unreadable::Late)));
                 }
-                Phase::Delivery => {
-                    link.blame(Blame::ClientTimeout);
-                    return Poll::Ready(End::Cut);
-                }
                 // A step waits in this phase: polled again, it learns of it.
                 phase => link.expire(phase),
             }
@@ -205,6 +202,7 @@ async fn exchange<S: Service>(
         link: link.clone(),
         expects,
         first_byte: Duration::ZERO,
+        pace: Pace::default(),
     });
     let call = service.call(Request {
         head,

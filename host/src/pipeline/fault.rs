@@ -17,6 +17,7 @@ pub enum Fault {
     /// CONNECT: this is no forward proxy.
     ConnectMethod,
     BodyTimeout,
+    BodyTooSlow,
     /// The request's body broke off.
     BodyBroken,
     // Ours.
@@ -41,6 +42,8 @@ pub enum Fault {
     // After the answer's head, or before there was one to give it to: no status of ours.
     ClientClosed,
     ClientStalled,
+    /// It took its answer too slowly.
+    ResponseTooSlow,
     ServerAborted,
     ServerStalled,
     /// Cut at the drain deadline.
@@ -70,7 +73,7 @@ impl Fault {
                 StatusCode::from_u16(why.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
             BodyBroken => StatusCode::BAD_REQUEST,
-            HeadTimeout | BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            HeadTimeout | BodyTimeout | BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
@@ -79,9 +82,8 @@ impl Fault {
             }
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
-            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => {
-                return None;
-            }
+            ClientClosed | ClientStalled | ResponseTooSlow | ServerAborted | ServerStalled
+            | Cut | Panic => return None,
         })
     }
 
@@ -94,6 +96,7 @@ impl Fault {
             HeadTooLarge => "request-head-too-large",
             ConnectMethod => "connect-method",
             BodyTimeout => "request-body-timeout",
+            BodyTooSlow => "request-body-too-slow",
             BodyBroken => "request-body-broken",
             NoPool => "no-pool",
             FilterFailed => "filter-failed",
@@ -107,6 +110,7 @@ impl Fault {
             FirstByteTimeout => "first-byte-timeout",
             ClientClosed => "client-closed",
             ClientStalled => "client-stalled",
+            ResponseTooSlow => "response-too-slow",
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
             Cut => "cut",
@@ -122,7 +126,7 @@ impl Fault {
         match self {
             BadRequest(_) | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
             HeadTimeout => *b"cR",
-            BodyTimeout => *b"cD",
+            BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
             NoServer | ConnectFailed => *b"SC",
@@ -132,7 +136,7 @@ impl Fault {
             // As HAProxy says it of either way while there is no answer.
             SendTimeout | FirstByteTimeout => *b"sH",
             ClientClosed => [b'C', how_far],
-            ClientStalled => [b'c', how_far],
+            ClientStalled | ResponseTooSlow => [b'c', how_far],
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
             Cut => [b'K', how_far],
@@ -148,7 +152,7 @@ impl Fault {
             HeadTimeout => "The request took too long to arrive.",
             HeadTooLarge => "The request's header is too large.",
             ConnectMethod => "This is not a forward proxy.",
-            BodyTimeout => "The request's body took too long to arrive.",
+            BodyTimeout | BodyTooSlow => "The request's body took too long to arrive.",
             BodyBroken => "The request's body broke off.",
             NoPool => "Nothing is served at this address.",
             FilterFailed => "A check that every request must pass could not be made.",
@@ -159,7 +163,8 @@ impl Fault {
             SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
-            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => "",
+            ClientClosed | ClientStalled | ResponseTooSlow | ServerAborted | ServerStalled
+            | Cut | Panic => "",
         }
     }
 }
@@ -182,6 +187,7 @@ impl From<Blame> for Fault {
         match blame {
             Blame::Client => Fault::ClientClosed,
             Blame::ClientTimeout => Fault::ClientStalled,
+            Blame::ClientTooSlow => Fault::ResponseTooSlow,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
             Blame::Operator => Fault::Cut,
@@ -206,6 +212,7 @@ impl From<Phase> for Fault {
     fn from(phase: Phase) -> Fault {
         match phase {
             Phase::RequestBody => Fault::BodyTimeout,
+            Phase::SlowBody => Fault::BodyTooSlow,
             Phase::Sending => Fault::SendTimeout,
             _ => Fault::FirstByteTimeout,
         }
@@ -254,6 +261,13 @@ mod tests {
             b"cD",
         ),
         (
+            Fault::BodyTooSlow,
+            408,
+            "request-body-too-slow",
+            Stage::Head,
+            b"cD",
+        ),
+        (
             Fault::BodyBroken,
             400,
             "request-body-broken",
@@ -290,13 +304,7 @@ mod tests {
             Stage::Connect,
             b"sC",
         ),
-        (
-            Fault::SendTimeout,
-            504,
-            "send-timeout",
-            Stage::Head,
-            b"sH",
-        ),
+        (Fault::SendTimeout, 504, "send-timeout", Stage::Head, b"sH"),
         (
             Fault::ServerClosed,
             502,
@@ -319,6 +327,13 @@ mod tests {
             "client-stalled",
             Stage::Last,
             b"cL",
+        ),
+        (
+            Fault::ResponseTooSlow,
+            0,
+            "response-too-slow",
+            Stage::Data,
+            b"cD",
         ),
         (
             Fault::ServerAborted,

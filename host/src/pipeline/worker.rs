@@ -22,6 +22,7 @@ use crate::base::event::WorkerObserver;
 use crate::config::checked::ListenerTimeouts;
 use crate::hook::ConnectionFacts;
 use crate::http::link::{Closing, Timeouts};
+use crate::http::pace::Floor;
 use crate::http::{Link, idle, server};
 use crate::net::address::canonical;
 
@@ -199,6 +200,10 @@ fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
         head: of(|t| t.request_head),
         idle: of(|t| t.idle),
         body: of(|t| t.body),
+        floor: Floor {
+            rate: listener.map_or(0, |listener| listener.min_body_rate),
+            grace: of(|t| t.rate_grace),
+        },
     }
 }
 

@@ -112,6 +112,11 @@ impl Wire {
         }
     }
 
+    /// Bytes written that the peer has not taken.
+    pub fn unsent(&self) -> u64 {
+        crate::net::unsent(&self.socket.borrow())
+    }
+
     pub fn bytes_read(&self) -> u64 {
         self.read.get()
     }

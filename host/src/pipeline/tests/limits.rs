@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::Client;
-use super::{Origin, Setup, within};
+use super::{Origin, Proxy, Setup, within};
 use crate::pipeline::Bounds;
 
 const GRACE: Duration = Duration::from_millis(300);
@@ -40,6 +40,31 @@ async fn reading(pause: Duration) -> Origin {
             .stream
             .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
             .await;
+        caller.head().await;
+    })
+    .await
+}
+
+/// Says that its answer is that long, and sends as much as is taken.
+async fn talking(length: usize) -> Origin {
+    Origin::start(move |mut caller| async move {
+        caller.head().await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        caller.stream.send(head).await;
+        let (block, mut left) = (vec![0; 64 << 10], length);
+        while left > 0 {
+            let most = block.len().min(left);
+            if caller
+                .stream
+                .socket
+                .write_all(&block[..most])
+                .await
+                .is_err()
+            {
+                return;
+            }
+            left -= most;
+        }
         caller.head().await;
     })
     .await
@@ -115,6 +140,159 @@ async fn a_server_that_has_the_request_has_its_time_to_answer() {
     setup.pool_timeouts.send = GRACE;
     let proxy = setup.start().await;
     assert_eq!(proxy.get("/").await.status, 200);
+}
+
+/// Held to a rate, with a short grace.
+fn held_to(rate: u64, origin: &Origin) -> Setup {
+    let mut setup = Setup::with(&[origin.address]);
+    (setup.min_body_rate, setup.timeouts.rate_grace) = (rate, GRACE);
+    setup
+}
+
+/// Sends a body of that many pieces; None when the proxy will not wait for the last.
+async fn trickle(client: &mut Client, pieces: usize, piece: &[u8]) -> Option<()> {
+    let length = pieces * piece.len();
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+    for _ in 0..pieces {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.socket.write_all(piece).await.ok()?;
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_408() {
+    let origin = reading(Duration::ZERO).await;
+    let proxy = held_to(1000, &origin).start().await;
+    let mut client = proxy.client().await;
+    let begun = Instant::now();
+    trickle(&mut client, 200, b"x").await;
+    assert_eq!(client.response().await.status, 408);
+    assert!(begun.elapsed() >= GRACE);
+    let seen = proxy.events.first().await;
+    assert_eq!(
+        (seen.fault, seen.letters.as_str()),
+        (Some("request-body-too-slow"), "cD")
+    );
+    assert!(seen.bytes_in < 200, "{}", seen.bytes_in);
+}
+
+#[tokio::test]
+async fn a_body_that_keeps_the_rate_is_left_alone() {
+    let origin = reading(Duration::ZERO).await;
+    let proxy = held_to(500, &origin).start().await;
+    let mut client = proxy.client().await;
+    trickle(&mut client, 50, &[b'x'; 200]).await.unwrap();
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_server_is_not_held_against_the_client() {
+    let origin = reading(Duration::from_millis(40)).await;
+    let proxy = held_to(1 << 30, &origin).start().await;
+    let begun = Instant::now();
+    let answer = upload(proxy.client().await, 8 << 20).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(begun.elapsed() > GRACE * 2, "{:?}", begun.elapsed());
+}
+
+/// A client whose system holds little for it, so that its pace shows.
+async fn frugal(proxy: &Proxy) -> Client {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(32 << 10).unwrap();
+    let mut client = Client::over(socket.connect(proxy.address).await.unwrap());
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client
+}
+
+/// Reads so many bytes at a time until that many have come, or the connection ends. Answers how many came.
+async fn sip(client: &mut Client, sip: usize, pause: Duration, most: usize) -> usize {
+    let (mut buffer, mut all) = (vec![0; sip], 0);
+    while all < most {
+        match within("more of an answer", client.socket.read(&mut buffer)).await {
+            Ok(more @ 1..) => all += more,
+            _ => return all,
+        }
+        tokio::time::sleep(pause).await;
+    }
+    all
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_too_slowly_is_cut() {
+    let origin = talking(1 << 30).await;
+    let proxy = held_to(1 << 20, &origin).start().await;
+    let mut client = frugal(&proxy).await;
+    let begun = Instant::now();
+    sip(&mut client, 1 << 10, Duration::from_millis(20), 1 << 30).await;
+    assert!(begun.elapsed() >= GRACE);
+    let seen = proxy.events.first().await;
+    assert_eq!(
+        (seen.fault, seen.letters.as_str()),
+        (Some("response-too-slow"), "cD")
+    );
+}
+
+/// Takes an answer slowly, but never stops. The kernel buffers megabytes for it, and says nothing until a third of them is
+/// gone.
+async fn patiently(setup: Setup, origin: &Origin) {
+    let proxy = setup.start().await;
+    let mut client = frugal(&proxy).await;
+    let begun = Instant::now();
+    let all = sip(
+        &mut client,
+        16 << 10,
+        Duration::from_millis(10),
+        LONG_ANSWER,
+    )
+    .await;
+    let seen = proxy.events.first().await;
+    assert_eq!(seen.fault, None, "after {all} bytes");
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_secs(2),
+        "{took:?} from {}",
+        origin.address
+    );
+}
+
+const LONG_ANSWER: usize = 4 << 20;
+
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_left_alone() {
+    let origin = talking(LONG_ANSWER).await;
+    patiently(held_to(100 << 10, &origin), &origin).await;
+}
+
+#[tokio::test]
+async fn who_takes_an_answer_slowly_has_not_stalled() {
+    let origin = talking(LONG_ANSWER).await;
+    let mut setup = Setup::with(&[origin.address]);
+    setup.timeouts.body = Duration::from_millis(600);
+    patiently(setup, &origin).await;
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_not_held_against_the_client() {
+    let origin = Origin::start(|mut caller| async move {
+        caller.head().await;
+        caller
+            .stream
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n")
+            .await;
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            caller.stream.send("x").await;
+        }
+        caller.head().await;
+    })
+    .await;
+    let proxy = held_to(1 << 30, &origin).start().await;
+    assert_eq!(proxy.get("/").await.body.len(), 50);
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ pub struct Setup {
     pub generation: u64,
     pub live: Arc<LiveTable>,
     pub bounds: Bounds,
+    pub min_body_rate: u64,
 }
 
 /// A route: its name, its filters, its pools with their weights.
@@ -85,6 +86,7 @@ impl Setup {
                 request_head: LONG,
                 idle: LONG,
                 body: LONG,
+                rate_grace: LONG,
                 tunnel: LONG,
             },
             pool_timeouts: PoolTimeouts {
@@ -98,6 +100,7 @@ impl Setup {
             generation: 1,
             live: LiveTable::with_capacity(64),
             bounds: Bounds::default(),
+            min_body_rate: 0,
         }
     }
 
@@ -148,6 +151,7 @@ impl Setup {
                 filters: self.filters.iter().map(Part::filter).collect(),
                 router: self.router.map(|router| ("router".into(), router().into())),
                 pool: self.pool.map(PoolIndex),
+                min_body_rate: self.min_body_rate,
                 timeouts: self.timeouts.clone(),
             }],
             routes: routes.collect(),
