@@ -69,7 +69,9 @@ router = "router"
 pool = "app"
 max-connections = 50000
 max-connections-per-client = 200
-timeouts = { request-head = "5s", idle = "2m", body = "10s", tunnel = "3h" }
+max-head = "16KiB"
+min-body-rate = "500B"
+timeouts = { request-head = "5s", idle = "2m", body = "10s", rate-grace = "8s", tunnel = "3h" }
 
 [[route]]
 listeners = ["web"]
@@ -143,6 +145,8 @@ fn what_is_absent_has_its_default() {
     assert!(listener.router.is_none(), "no route, no router");
     assert_eq!(listener.max_connections, None);
     assert_eq!(listener.max_connections_per_client, 0);
+    assert_eq!((listener.max_head, listener.min_body_rate), (32 << 10, 0));
+    assert_eq!(listener.timeouts.rate_grace, Duration::from_secs(5));
     let pool = &config.pools[0];
     assert_eq!(pool.timeouts.connect, Duration::from_secs(5));
     assert_eq!(pool.timeouts.first_byte, Duration::from_secs(60));
@@ -283,6 +287,8 @@ fn a_listeners_limits_are_taken_over() {
     assert_eq!(web.max_connections, Some(50_000));
     assert_eq!(web.max_connections_per_client, 200);
 }
+    assert_eq!((web.max_head, web.min_body_rate), (16 << 10, 500));
+    assert_eq!(web.timeouts.rate_grace, Duration::from_secs(8));
 
 #[test]
 fn a_section_hides_the_shipped_plugin_of_its_name() {

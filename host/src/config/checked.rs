@@ -133,6 +133,8 @@ pub struct Listener {
     pub max_connections: Option<usize>,
     /// 0: no bound.
     pub max_connections_per_client: u32,
+    /// Bytes of a request's head.
+    pub max_head: usize,
     /// Bytes a second that a client must keep while it is waited for; 0: none.
     pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,

@@ -114,6 +114,9 @@ table! {
         max_connections: Number<1, 10_000_000>, optional;
         /// Of these the connections of one client, which is an IPv4 address or an IPv6 network of 64 bits; a further one is reset as it comes, `max-connections-per-client` in the log. Those of `trusted-proxies` have no such bound. 0: none, as in both peers. nginx's `limit_conn`.
         max_connections_per_client: Number<0, 10_000_000>, default(0);
+        // A name in it has a length of 16 bits: no more than 64 KiB.
+        /// What a request's head may be, request line and fields together; a larger one gets 431, `request-head-too-large`. nginx's `large_client_header_buffers`, which are 4 of 8 KiB; HAProxy's `tune.bufsize`.
+        max_head: Size<KIB, { 64 * KIB }>, default("32KiB");
         /// Bytes a second that a client must keep on average while it is waited for: to send a request's body, else 408, `request-body-too-slow`, or to take a response, else the connection is cut, `response-too-slow`. Time in which others are slow does not count, and a response is taken when the client's system acknowledges it. "0B": none, as in HAProxy and nginx, which have no such bound. Apache's `RequestReadTimeout … MinRate`, Kestrel's `MinRequestBodyDataRate`.
         min_body_rate: Size<0, GIB>, default("0B");
         /// Bounds on how long a client may take.

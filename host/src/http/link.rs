@@ -98,6 +98,8 @@ pub struct Timeouts {
     pub floor: Floor,
 }
 
+    /// Bytes of a request's head.
+    pub most_head: usize,
 /// The phase took too long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expired(pub Phase);
@@ -313,6 +315,7 @@ mod tests {
             floor: Floor::default(),
         })
     }
+            most_head: 32 << 10,
 
     #[test]
     fn a_phase_without_a_limit_has_no_deadline() {

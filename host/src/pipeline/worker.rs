@@ -204,6 +204,7 @@ fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
             rate: listener.map_or(0, |listener| listener.min_body_rate),
             grace: of(|t| t.rate_grace),
         },
+        most_head: listener.map_or(32 << 10, |listener| listener.max_head),
     }
 }
 

@@ -45,6 +45,7 @@ impl Check<'_> {
             pool,
             max_connections: written.max_connections.given().map(|n| n.value.0 as usize),
             max_connections_per_client: written.max_connections_per_client.value.0 as u32,
+            max_head: written.max_head.value.0 as usize,
             min_body_rate: written.min_body_rate.value.0,
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,

@@ -38,6 +38,7 @@ pub struct Setup {
     pub generation: u64,
     pub live: Arc<LiveTable>,
     pub bounds: Bounds,
+    pub max_head: usize,
     pub min_body_rate: u64,
 }
 
@@ -100,6 +101,7 @@ impl Setup {
             generation: 1,
             live: LiveTable::with_capacity(64),
             bounds: Bounds::default(),
+            max_head: 32 << 10,
             min_body_rate: 0,
         }
     }
@@ -151,6 +153,7 @@ impl Setup {
                 filters: self.filters.iter().map(Part::filter).collect(),
                 router: self.router.map(|router| ("router".into(), router().into())),
                 pool: self.pool.map(PoolIndex),
+                max_head: self.max_head,
                 min_body_rate: self.min_body_rate,
                 timeouts: self.timeouts.clone(),
             }],
