@@ -98,7 +98,7 @@ method = "GET"
 [[pool]]
 name = "app"
 balancer = { plugin = "consistent-hash", on = "header:x-user" }
-timeouts = { connect = "1s", first-byte = "2s", between-bytes = "3s" }
+timeouts = { connect = "1s", send = "4s", first-byte = "2s", between-bytes = "3s" }
 retries = 0
 servers = [
   { name = "web1", address = "192.168.1.101:80", weight = 3, labels = { zone = "a" } },
@@ -149,6 +149,7 @@ fn what_is_absent_has_its_default() {
     assert_eq!(listener.timeouts.rate_grace, Duration::from_secs(5));
     let pool = &config.pools[0];
     assert_eq!(pool.timeouts.connect, Duration::from_secs(5));
+    assert_eq!(pool.timeouts.send, Duration::from_secs(60));
     assert_eq!(pool.timeouts.first_byte, Duration::from_secs(60));
     assert_eq!(pool.timeouts.between_bytes, Duration::from_secs(60));
     assert_eq!(pool.retries, 2);
@@ -286,9 +287,9 @@ fn a_listeners_limits_are_taken_over() {
     let web = &parse(FULL).listeners[1];
     assert_eq!(web.max_connections, Some(50_000));
     assert_eq!(web.max_connections_per_client, 200);
-}
     assert_eq!((web.max_head, web.min_body_rate), (16 << 10, 500));
     assert_eq!(web.timeouts.rate_grace, Duration::from_secs(8));
+}
 
 #[test]
 fn a_section_hides_the_shipped_plugin_of_its_name() {
@@ -324,7 +325,11 @@ fn servers_and_routes_are_taken_over() {
         ("app.internal:80", 0, true)
     );
     assert_eq!(v6.name, "[::1]:81");
-    assert_eq!(config.pools[0].retries, 0);
+    let pool = &config.pools[0];
+    assert_eq!(
+        (pool.retries, pool.timeouts.send),
+        (0, Duration::from_secs(4))
+    );
 
     let [api, beta, fixed] = &config.routes[..] else {
         panic!("three routes");

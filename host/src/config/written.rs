@@ -127,15 +127,15 @@ table! {
 table! {
     /// Bounds on how long a client may take.
     ListenerTimeouts as "a listener's timeouts" {
-        /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
+        /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. A connection on which no byte has come is closed without a word. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
         request_head: Span<MILLISECOND, HOUR>, default("10s");
-        /// Between two requests on a kept connection; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
+        /// Between two requests on a kept connection; then it is closed without a word. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
         idle: Span<MILLISECOND, DAY>, default("60s");
         /// How long a client may send nothing of a request's body, or take nothing of a response; then 408, `request-body-timeout`, or the connection is closed, `client-stalled`. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
         body: Span<MILLISECOND, DAY>, default("30s");
         /// How long a client may be waited for, within one body, before `min-body-rate` is held against it. Kestrel's `GracePeriod`.
         rate_grace: Span<MILLISECOND, DAY>, default("5s");
-        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed. HAProxy's `timeout tunnel`.
+        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed, `tunnel-timeout`. HAProxy's `timeout tunnel`, nginx's `proxy_read_timeout`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Delivery {
     /// What had been written to the client before.
     before: u64,
     pub(super) body: u64,
-    complete: bool,
+    pub(super) complete: bool,
 }
 
 /// A response on its way out.

@@ -76,6 +76,8 @@ pub enum Blame {
     ClientTimeout,
     /// It took too little in the time it had.
     ClientTooSlow,
+    /// Neither side of a tunnel said anything for too long.
+    TunnelTimeout,
     /// It broke off, or broke the protocol.
     Server,
     ServerTimeout,
@@ -85,7 +87,7 @@ pub enum Blame {
     Ourselves,
 }
 
-/// Of a client's connection; zero: none.
+/// What a client is held to; a time of zero: none.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// From the first byte of a request, or from accept, to the end of its head.
@@ -96,10 +98,10 @@ pub struct Timeouts {
     pub body: Duration,
     /// How fast that progress must be.
     pub floor: Floor,
-}
-
     /// Bytes of a request's head.
     pub most_head: usize,
+}
+
 /// The phase took too long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expired(pub Phase);
@@ -313,9 +315,9 @@ mod tests {
             idle: second * 60,
             body: second * 30,
             floor: Floor::default(),
+            most_head: 32 << 10,
         })
     }
-            most_head: 32 << 10,
 
     #[test]
     fn a_phase_without_a_limit_has_no_deadline() {

@@ -25,6 +25,7 @@ use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
 use super::pace::Pace;
 use super::tunnel;
+use crate::base::event::Silence;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
 const LINGER: Duration = Duration::from_secs(2);
@@ -72,13 +73,19 @@ pub trait Service {
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response;
 }
 
-/// Serves a connection until it ends.
-pub async fn serve<S: Service + 'static>(socket: TcpStream, link: Rc<Link>, service: Rc<S>) {
+/// Serves a connection until it ends. Answers what it was closed for want of.
+pub async fn serve<S: Service + 'static>(
+    socket: TcpStream,
+    link: Rc<Link>,
+    service: Rc<S>,
+) -> Option<Silence> {
     let wire = Rc::new(Wire::new(socket, Some(link.clone())));
     let end = drive(requests(&wire, &link, &*service), &link).await;
     match end {
         End::Finished if link.body_was_left() => linger(&wire).await,
-        End::Finished | End::Idle | End::Unread(None) => {}
+        End::Finished => {}
+        End::Idle => return Some(Silence::NextRequest),
+        End::Unread(None) => return Some(Silence::FirstRequest),
         End::Tunnel(through) => Box::pin(pass(&link, wire, through)).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
@@ -87,6 +94,7 @@ pub async fn serve<S: Service + 'static>(socket: TcpStream, link: Rc<Link>, serv
         // An answer may have been broken off: the client must not take it for whole.
         End::Cut => wire.cut(),
     }
+    None
 }
 
 enum End {
@@ -267,6 +275,8 @@ async fn close(wire: &Wire) -> End {
 /// After the 101: bytes both ways.
 async fn pass(link: &Rc<Link>, wire: Rc<Wire>, through: Box<(Tunnel, Delivery)>) {
     let (tunnel, mut delivery) = *through;
+    // It is not over with its head.
+    delivery.complete = false;
     let from_client = wire.take_rest();
     let (Some((server, from_server)), Ok(wire)) =
         (tunnel.server.socket().await, Rc::try_unwrap(wire))

@@ -44,6 +44,7 @@ pub enum Fault {
     ClientStalled,
     /// It took its answer too slowly.
     ResponseTooSlow,
+    TunnelTimeout,
     ServerAborted,
     ServerStalled,
     /// Cut at the drain deadline.
@@ -82,8 +83,8 @@ impl Fault {
             }
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
-            ClientClosed | ClientStalled | ResponseTooSlow | ServerAborted | ServerStalled
-            | Cut | Panic => return None,
+            ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
+            | ServerStalled | Cut | Panic => return None,
         })
     }
 
@@ -111,6 +112,7 @@ impl Fault {
             ClientClosed => "client-closed",
             ClientStalled => "client-stalled",
             ResponseTooSlow => "response-too-slow",
+            TunnelTimeout => "tunnel-timeout",
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
             Cut => "cut",
@@ -136,7 +138,8 @@ impl Fault {
             // As HAProxy says it of either way while there is no answer.
             SendTimeout | FirstByteTimeout => *b"sH",
             ClientClosed => [b'C', how_far],
-            ClientStalled | ResponseTooSlow => [b'c', how_far],
+            // HAProxy's `timeout tunnel` stands in for either side's, and the client's is looked at first.
+            ClientStalled | ResponseTooSlow | TunnelTimeout => [b'c', how_far],
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
             Cut => [b'K', how_far],
@@ -163,8 +166,8 @@ impl Fault {
             SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
-            ClientClosed | ClientStalled | ResponseTooSlow | ServerAborted | ServerStalled
-            | Cut | Panic => "",
+            ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
+            | ServerStalled | Cut | Panic => "",
         }
     }
 }
@@ -188,6 +191,7 @@ impl From<Blame> for Fault {
             Blame::Client => Fault::ClientClosed,
             Blame::ClientTimeout => Fault::ClientStalled,
             Blame::ClientTooSlow => Fault::ResponseTooSlow,
+            Blame::TunnelTimeout => Fault::TunnelTimeout,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
             Blame::Operator => Fault::Cut,
@@ -332,6 +336,13 @@ mod tests {
             Fault::ResponseTooSlow,
             0,
             "response-too-slow",
+            Stage::Data,
+            b"cD",
+        ),
+        (
+            Fault::TunnelTimeout,
+            0,
+            "tunnel-timeout",
             Stage::Data,
             b"cD",
         ),

@@ -154,7 +154,11 @@ impl Worker {
         };
         self.connections.borrow_mut().insert(id, open);
         tokio::task::spawn_local(async move {
-            server::serve(socket, connection.link.clone(), Rc::new(connection)).await;
+            let link = connection.link.clone();
+            if let Some(silence) = server::serve(socket, link, Rc::new(connection)).await {
+                let observer = &place.worker.observer;
+                observer.connection_was_silent(&place.listener, silence);
+            }
             drop(place);
         });
     }
@@ -200,11 +204,11 @@ fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
         head: of(|t| t.request_head),
         idle: of(|t| t.idle),
         body: of(|t| t.body),
+        most_head: listener.map_or(32 << 10, |listener| listener.max_head),
         floor: Floor {
             rate: listener.map_or(0, |listener| listener.min_body_rate),
             grace: of(|t| t.rate_grace),
         },
-        most_head: listener.map_or(32 << 10, |listener| listener.max_head),
     }
 }
 
