@@ -16,8 +16,9 @@ use crate::admin;
 use crate::base::event::Observer;
 use crate::config::{Config, Problems};
 use crate::control::{AdminPort, Change, Control, Parts, Rejected, Status};
+use crate::net;
 use crate::observe;
-use crate::pipeline::Workers;
+use crate::pipeline::{Gates, Workers};
 use crate::plugin::{Runtime, RuntimeOptions};
 use crate::state::State;
 use crate::upstream::LiveTable;
@@ -40,6 +41,7 @@ pub struct Failure(pub Vec<String>);
 async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failure> {
     // Before anything can fail for long: a signal that comes meanwhile must not kill us half-way.
     let mut signals = Signals::new().map_err(Failure::system("signals"))?;
+    let gates = Gates::for_files(net::files::raise_limit(), config.proxy.workers);
     let live = LiveTable::new();
     let runtime = plugin_runtime(live.clone())?;
     let observers = observe::start(&config.log).map_err(Failure::system("the access log"))?;
@@ -55,6 +57,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         runtime,
         live,
         workers: workers.handles().to_vec(),
+        gates,
         registry,
     };
     let control = Control::start(parts, config).await?;

@@ -67,7 +67,11 @@ bind = ["0.0.0.0:8443", "[::]:8443"]
 filters = ["security-headers", { plugin = "by-tenant", header = "x-org" }]
 router = "router"
 pool = "app"
-timeouts = { request-head = "5s", idle = "2m", body = "10s", tunnel = "3h" }
+max-connections = 50000
+max-connections-per-client = 200
+max-head = "16KiB"
+min-body-rate = "500B"
+timeouts = { request-head = "5s", idle = "2m", body = "10s", rate-grace = "8s", tunnel = "3h" }
 
 [[route]]
 listeners = ["web"]
@@ -94,7 +98,7 @@ method = "GET"
 [[pool]]
 name = "app"
 balancer = { plugin = "consistent-hash", on = "header:x-user" }
-timeouts = { connect = "1s", first-byte = "2s", between-bytes = "3s" }
+timeouts = { connect = "1s", send = "4s", first-byte = "2s", between-bytes = "3s" }
 retries = 0
 servers = [
   { name = "web1", address = "192.168.1.101:80", weight = 3, labels = { zone = "a" } },
@@ -139,8 +143,13 @@ fn what_is_absent_has_its_default() {
     assert_eq!(listener.timeouts.body, Duration::from_secs(30));
     assert_eq!(listener.timeouts.tunnel, Duration::from_secs(3600));
     assert!(listener.router.is_none(), "no route, no router");
+    assert_eq!(listener.max_connections, None);
+    assert_eq!(listener.max_connections_per_client, 0);
+    assert_eq!((listener.max_head, listener.min_body_rate), (32 << 10, 0));
+    assert_eq!(listener.timeouts.rate_grace, Duration::from_secs(5));
     let pool = &config.pools[0];
     assert_eq!(pool.timeouts.connect, Duration::from_secs(5));
+    assert_eq!(pool.timeouts.send, Duration::from_secs(60));
     assert_eq!(pool.timeouts.first_byte, Duration::from_secs(60));
     assert_eq!(pool.timeouts.between_bytes, Duration::from_secs(60));
     assert_eq!(pool.retries, 2);
@@ -274,6 +283,15 @@ fn uses_point_at_their_plugins() {
 }
 
 #[test]
+fn a_listeners_limits_are_taken_over() {
+    let web = &parse(FULL).listeners[1];
+    assert_eq!(web.max_connections, Some(50_000));
+    assert_eq!(web.max_connections_per_client, 200);
+    assert_eq!((web.max_head, web.min_body_rate), (16 << 10, 500));
+    assert_eq!(web.timeouts.rate_grace, Duration::from_secs(8));
+}
+
+#[test]
 fn a_section_hides_the_shipped_plugin_of_its_name() {
     let text = format!("[[plugin]]\nname = \"round-robin\"\npath = \"mine.wasm\"\n{SMALL}");
     let config = parse(&text);
@@ -307,7 +325,11 @@ fn servers_and_routes_are_taken_over() {
         ("app.internal:80", 0, true)
     );
     assert_eq!(v6.name, "[::1]:81");
-    assert_eq!(config.pools[0].retries, 0);
+    let pool = &config.pools[0];
+    assert_eq!(
+        (pool.retries, pool.timeouts.send),
+        (0, Duration::from_secs(4))
+    );
 
     let [api, beta, fixed] = &config.routes[..] else {
         panic!("three routes");

@@ -60,6 +60,11 @@ fn the_drain_has_a_deadline() {
     proxy.signal(Signal::TERM);
     proxy.exit();
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let line = &proxy.access_log(1)[0];
+    assert_eq!(
+        (&line["fault"], &line["termination"]),
+        (&"cut".into(), &"KH".into())
+    );
 }
 
 #[test]

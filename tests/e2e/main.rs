@@ -12,6 +12,7 @@ mod filters;
 mod first_run;
 mod forwarding;
 mod leaving;
+mod limits;
 mod logs;
 mod misbehaving;
 mod plugin_cli;

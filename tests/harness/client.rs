@@ -1,7 +1,7 @@
 //! Clients: one that keeps its connection and sends bytes as given, one-shot helpers, and curl.
 
 use std::io::{self, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,7 +23,23 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Client::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// From that address of this machine.
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Client {
+        let connect = || {
+            use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            bind(&socket, &SocketAddr::from((source, 0)))?;
+            connect(&socket, &address)?;
+            Client::over(socket.into())
+        };
+        connect().unwrap_or_else(|e: io::Error| panic!("{address} from {source}: {e}"))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -72,6 +88,19 @@ impl Client {
             Err(e) if e.kind() == ErrorKind::ConnectionReset => true,
             Ok(Some(message)) => panic!("expected a closed connection, got {:?}", message.first),
             Err(e) => panic!("expected a closed connection, got {e}"),
+        }
+    }
+
+    /// How many bytes have come, without waiting for any; an error when the peer has closed.
+    pub fn pending(&self) -> io::Result<usize> {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true)?;
+        let seen = stream.peek(&mut [0; 1]);
+        stream.set_nonblocking(false)?;
+        match seen {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
+            other => other,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Setup {
     config: String,
     folder: TempDir,
     ports: BTreeMap<String, Port>,
+    /// Soft and hard; None: those of the tests.
+    open_files: Option<(u32, u32)>,
 }
 
 /// A running proxy.
@@ -46,6 +48,7 @@ impl Setup {
             config: String::new(),
             folder,
             ports: BTreeMap::new(),
+            open_files: None,
         };
         setup.config(config);
         setup
@@ -61,6 +64,12 @@ impl Setup {
     /// Puts a file beside the configuration.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
         self.write(name, content);
+        self
+    }
+
+    /// Under these limits of open files, the soft and the hard one.
+    pub fn open_files(mut self, soft: u32, hard: u32) -> Setup {
+        self.open_files = Some((soft, hard));
         self
     }
 
@@ -115,7 +124,16 @@ impl Setup {
     }
 
     fn command(&self, command: &str) -> Command {
-        let mut binary = Command::new(binary::tidegate());
+        let mut binary = match self.open_files {
+            None => Command::new(binary::tidegate()),
+            Some((soft, hard)) => {
+                let script =
+                    format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(script).arg(binary::tidegate());
+                shell
+            }
+        };
         binary
             .arg(command)
             .arg("-c")

@@ -19,9 +19,20 @@ pub trait Observer: Send + Sync {
 pub trait WorkerObserver {
     fn connection_opened(&self, listener: &str);
     fn connection_closed(&self, listener: &str);
+    /// Before `connection_closed`: it was closed because nothing came on it.
+    fn connection_was_silent(&self, listener: &str, silence: Silence);
     /// Followed by exactly one `request_ended`. A request that never became one (408, 400) has none before it.
     fn request_started(&self, listener: &str);
     fn request_ended(&self, request: &RequestEnded<'_>);
+}
+
+/// What did not come on a connection in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Any byte at all.
+    FirstRequest,
+    /// A request after the one before.
+    NextRequest,
 }
 
 /// A request from its first byte to the last byte of its answer, or to where it broke off.
@@ -106,6 +117,7 @@ impl Observer for Nobody {
 impl WorkerObserver for Nobody {
     fn connection_opened(&self, _: &str) {}
     fn connection_closed(&self, _: &str) {}
+    fn connection_was_silent(&self, _: &str, _: Silence) {}
     fn request_started(&self, _: &str) {}
     fn request_ended(&self, _: &RequestEnded<'_>) {}
 }
@@ -128,6 +140,11 @@ impl WorkerObserver for AllOnWorker {
     }
     fn connection_closed(&self, listener: &str) {
         self.0.iter().for_each(|o| o.connection_closed(listener));
+    }
+    fn connection_was_silent(&self, listener: &str, silence: Silence) {
+        self.0
+            .iter()
+            .for_each(|o| o.connection_was_silent(listener, silence));
     }
     fn request_started(&self, listener: &str) {
         self.0.iter().for_each(|o| o.request_started(listener));

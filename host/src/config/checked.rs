@@ -131,6 +131,14 @@ pub struct Listener {
     pub pool: Option<PoolIndex>,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
+    /// None: as many as the process can hold.
+    pub max_connections: Option<usize>,
+    /// 0: no bound.
+    pub max_connections_per_client: u32,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+    /// Bytes a second that a client must keep while it is waited for; 0: none.
+    pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,
 }
 
@@ -142,6 +150,8 @@ pub struct ListenerTimeouts {
     pub idle: Duration,
     /// How long a client may send nothing of a request's body, or take nothing of a response. HAProxy's `timeout client`.
     pub body: Duration,
+    /// How long a client may be waited for, within one body, before `min_body_rate` is held against it.
+    pub rate_grace: Duration,
     /// How long an upgraded connection (WebSocket) may be silent both ways. HAProxy's `timeout tunnel`.
     pub tunnel: Duration,
 }
@@ -193,6 +203,8 @@ pub struct Pool {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolTimeouts {
     pub connect: Duration,
+    /// Without the server taking anything of a request.
+    pub send: Duration,
     /// From the request sent to the response's head.
     pub first_byte: Duration,
     /// Between two reads of a response's body.

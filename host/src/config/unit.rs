@@ -114,9 +114,10 @@ impl<const LEAST: u64, const MOST: u64> FromText for Span<LEAST, MOST> {
 impl<const LEAST: u64, const MOST: u64> FromText for Size<LEAST, MOST> {
     fn form() -> String {
         format!(
-            "a size from \"{}\" to \"{}\", such as \"16MiB\"",
+            "a size from \"{}\" to \"{}\", such as \"16{}\"",
             size(LEAST),
-            size(MOST)
+            size(MOST),
+            fitting_unit(16, LEAST, MOST)
         )
     }
 
@@ -133,8 +134,9 @@ impl<const LEAST: u64, const MOST: u64> FromText for Size<LEAST, MOST> {
     }
 
     fn number_remedy(number: &str) -> Option<String> {
+        let unit = fitting_unit(number.parse().unwrap_or(1), LEAST, MOST);
         Some(format!(
-            "add a unit, B, kB, MB, GB, KiB, MiB or GiB: \"{number}MiB\""
+            "add a unit, B, kB, MB, GB, KiB, MiB or GiB: \"{number}{unit}\""
         ))
     }
 }
@@ -175,6 +177,14 @@ fn example(least: u64, most: u64) -> &'static str {
     } else {
         "2ms"
     }
+}
+
+/// The largest of the usual units with which the number is of that range.
+fn fitting_unit(number: u64, least: u64, most: u64) -> &'static str {
+    let usual = [("MiB", 1 << 20), ("KiB", KIB), ("B", 1)];
+    let fits = |factor: u64| (least..=most).contains(&number.saturating_mul(factor));
+    let fitting = usual.iter().find(|(_, factor)| fits(*factor));
+    fitting.map_or("MiB", |(unit, _)| unit)
 }
 
 /// In the largest unit that divides it: `90s`, `1h`.

@@ -112,6 +112,15 @@ table! {
         pool: Text, optional;
         /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
         abort_on_close: bool, default(false);
+        /// Client connections at once, over all its addresses; whoever comes then waits in the kernel's queue until one ends, `max-connections` in the log. Absent: what the limit of open files allows, two files a connection, which bounds all listeners together too. HAProxy's `maxconn`, nginx's `worker_connections`.
+        max_connections: Number<1, 10_000_000>, optional;
+        /// Of these the connections of one client, which is an IPv4 address or an IPv6 network of 64 bits; a further one is reset as it comes, `max-connections-per-client` in the log. Those of `trusted-proxies` have no such bound. 0: none, as in both peers. nginx's `limit_conn`.
+        max_connections_per_client: Number<0, 10_000_000>, default(0);
+        // A name in it has a length of 16 bits: no more than 64 KiB.
+        /// What a request's head may be, request line and fields together; a larger one gets 431, `request-head-too-large`. nginx's `large_client_header_buffers`, which are 4 of 8 KiB; HAProxy's `tune.bufsize`.
+        max_head: Size<KIB, { 64 * KIB }>, default("32KiB");
+        /// Bytes a second that a client must keep on average while it is waited for: to send a request's body, else 408, `request-body-too-slow`, or to take a response, else the connection is cut, `response-too-slow`. Time in which others are slow does not count, and a response is taken when the client's system acknowledges it. "0B": none, as in HAProxy and nginx, which have no such bound. Apache's `RequestReadTimeout … MinRate`, Kestrel's `MinRequestBodyDataRate`.
+        min_body_rate: Size<0, GIB>, default("0B");
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
     }
@@ -120,13 +129,15 @@ table! {
 table! {
     /// Bounds on how long a client may take.
     ListenerTimeouts as "a listener's timeouts" {
-        /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
+        /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. A connection on which no byte has come is closed without a word. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
         request_head: Span<MILLISECOND, HOUR>, default("10s");
-        /// Between two requests on a kept connection; then it is closed. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
+        /// Between two requests on a kept connection; then it is closed without a word. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
         idle: Span<MILLISECOND, DAY>, default("60s");
         /// How long a client may send nothing of a request's body, or take nothing of a response; then 408, `request-body-timeout`, or the connection is closed, `client-stalled`. HAProxy's `timeout client`, nginx's `client_body_timeout` and `send_timeout`.
         body: Span<MILLISECOND, DAY>, default("30s");
-        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed. HAProxy's `timeout tunnel`.
+        /// How long a client may be waited for, within one body, before `min-body-rate` is held against it. Kestrel's `GracePeriod`.
+        rate_grace: Span<MILLISECOND, DAY>, default("5s");
+        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed, `tunnel-timeout`. HAProxy's `timeout tunnel`, nginx's `proxy_read_timeout`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }
 }
@@ -182,6 +193,8 @@ table! {
     PoolTimeouts as "a pool's timeouts" {
         /// To connect, on each attempt; after the last 504, `connect-timeout` (503, `connect-failed`, when a server refuses). HAProxy's `timeout connect`, nginx's `proxy_connect_timeout`.
         connect: Span<MILLISECOND, { 10 * MINUTE }>, default("5s");
+        /// How long a server may take nothing of a request that is sent to it; then 504, `send-timeout`. HAProxy's `timeout server`, nginx's `proxy_send_timeout`.
+        send: Span<MILLISECOND, DAY>, default("60s");
         /// From the request sent to the response's head; then 504, `first-byte-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
         first_byte: Span<MILLISECOND, DAY>, default("60s");
         /// Between two reads of a response's body; then the response is cut off, `between-bytes-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.

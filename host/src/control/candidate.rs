@@ -253,6 +253,8 @@ impl OnWorker<'_> {
                 (self.name(router.value), plugin)
             }),
             pool: listener.pool,
+            max_head: listener.max_head,
+            min_body_rate: listener.min_body_rate,
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
         }

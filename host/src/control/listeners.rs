@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::config::checked::Listener;
 use crate::config::problem::Span;
 use crate::config::{Config, Problem};
 use crate::net;
-use crate::pipeline::{self, WorkerHandle};
+use crate::pipeline::{self, Bounds, Gates, WorkerHandle};
 
 /// An address of the config, and whose it is: port 0 gives each listener, and the admin port, a socket of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,9 +21,9 @@ struct Key {
     user: Option<String>,
 }
 
-#[derive(Default)]
 pub struct Listeners {
     bound: HashMap<Key, Bound>,
+    gates: Gates,
 }
 
 struct Bound {
@@ -44,6 +45,13 @@ pub struct Sockets {
 }
 
 impl Listeners {
+    pub fn new(gates: Gates) -> Listeners {
+        Listeners {
+            bound: HashMap::new(),
+            gates,
+        }
+    }
+
     /// Binds what `config` names and nothing has bound yet; or all that can't be bound.
     pub fn bind(&self, config: &Config) -> Result<Sockets, Vec<Problem>> {
         let mut sockets = Sockets {
@@ -75,8 +83,9 @@ impl Listeners {
         }
     }
 
-    /// Starts to accept on new sockets, and closes those that are wanted no more.
-    pub fn adopt(&mut self, sockets: Sockets, workers: &[WorkerHandle]) {
+    /// Puts the bounds of `config` in force, starts to accept on new sockets, and closes those that are wanted no more.
+    pub fn adopt(&mut self, sockets: Sockets, config: &Config, workers: &[WorkerHandle]) {
+        self.gates.set(bounds(config, self.gates.most()));
         let Sockets { wanted, mut fresh } = sockets;
         let mut before = std::mem::take(&mut self.bound);
         for (key, listener) in wanted {
@@ -94,7 +103,8 @@ impl Listeners {
                 })
             });
             if let Some(bound) = known {
-                self.bound.insert(key, bound.accept_for(listener, workers));
+                let bound = bound.accept_for(listener, &self.gates, workers);
+                self.bound.insert(key, bound);
             }
         }
         for bound in before.into_values() {
@@ -127,7 +137,12 @@ impl Listeners {
 
 impl Bound {
     /// Accepts for this listener from now on. What waits in the socket's queue is not lost.
-    fn accept_for(mut self, listener: Option<String>, workers: &[WorkerHandle]) -> Bound {
+    fn accept_for(
+        mut self,
+        listener: Option<String>,
+        gates: &Gates,
+        workers: &[WorkerHandle],
+    ) -> Bound {
         if self.accepting.as_ref().map(|known| &known.listener) == listener.as_ref() {
             return self;
         }
@@ -135,11 +150,8 @@ impl Bound {
             old.task.abort();
         }
         self.accepting = listener.map(|listener| {
-            let accept = pipeline::accept(
-                self.socket.clone(),
-                listener.as_str().into(),
-                workers.to_vec(),
-            );
+            let gate = gates.gate(&listener);
+            let accept = pipeline::accept(self.socket.clone(), gate, workers.to_vec());
             Accepting {
                 listener,
                 task: tokio::spawn(accept),
@@ -154,6 +166,27 @@ impl Bound {
             accepting.task.abort();
         }
     }
+}
+
+/// What each listener allows; `most` is what the process can hold.
+fn bounds(config: &Config, most: usize) -> Vec<(&str, Bounds)> {
+    let of = |listener: &Listener| Bounds {
+        connections: listener.max_connections,
+        per_client: listener.max_connections_per_client,
+        exempt: config.proxy.trusted_proxies.clone(),
+    };
+    for listener in &config.listeners {
+        if let Some(limit) = listener.max_connections.filter(|limit| *limit > most) {
+            tracing::warn!(
+                listener = listener.name,
+                limit,
+                possible = most,
+                "max-connections is more than the limit of open files allows; raise it with `LimitNOFILE=` (systemd) or `ulimit -Hn`"
+            );
+        }
+    }
+    let listeners = config.listeners.iter();
+    listeners.map(|l| (l.name.as_str(), of(l))).collect()
 }
 
 fn addresses(config: &Config) -> Vec<(SocketAddr, Option<String>, Option<Span>)> {

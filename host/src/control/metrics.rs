@@ -1,4 +1,4 @@
-//! What the change loop itself has to tell Prometheus.
+//! What the change loop itself, and the listeners' gates, have to tell Prometheus.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -10,9 +10,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::shared::Shared;
+use crate::pipeline::{Gates, Told};
 
-pub fn register(registry: &mut Registry, shared: &Arc<Shared>) {
+pub fn register(registry: &mut Registry, shared: &Arc<Shared>, gates: &Gates) {
     registry.register_collector(Box::new(Changes(Arc::downgrade(shared))));
+    registry.register_collector(Box::new(Doors(gates.clone())));
 }
 
 /// Weak: the registry lives in the handle that also holds the state.
@@ -80,4 +82,63 @@ impl Collector for Changes {
         }
         Ok(())
     }
+}
+
+struct Doors(Gates);
+
+impl std::fmt::Debug for Doors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Doors")
+    }
+}
+
+impl Collector for Doors {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let all = self.0.told();
+        limits(&mut encoder, &all)?;
+        held(&mut encoder, &all)?;
+        refused(&mut encoder, &all)
+    }
+}
+
+fn limits(encoder: &mut DescriptorEncoder<'_>, all: &[Told]) -> Result<(), std::fmt::Error> {
+    let kind = ConstGauge::new(0u64).metric_type();
+    let help = "Connections that a listener holds at most";
+    let mut family = encoder.encode_descriptor("tidegate_connection_limit", help, None, kind)?;
+    for Told {
+        listener, limit, ..
+    } in all
+    {
+        if let Some(limit) = limit {
+            let limit = ConstGauge::new(*limit as u64);
+            limit.encode(family.encode_family(&[("listener", &**listener)])?)?;
+        }
+    }
+    Ok(())
+}
+
+fn held(encoder: &mut DescriptorEncoder<'_>, all: &[Told]) -> Result<(), std::fmt::Error> {
+    let kind = ConstCounter::new(0u64).metric_type();
+    let help = "Connections that waited in the kernel's queue, as their listener was full";
+    let mut family = encoder.encode_descriptor("tidegate_connections_held", help, None, kind)?;
+    for Told { listener, held, .. } in all {
+        let held = ConstCounter::new(*held);
+        held.encode(family.encode_family(&[("listener", &**listener)])?)?;
+    }
+    Ok(())
+}
+
+fn refused(encoder: &mut DescriptorEncoder<'_>, all: &[Told]) -> Result<(), std::fmt::Error> {
+    let kind = ConstCounter::new(0u64).metric_type();
+    let help = "Connections that were reset as they came";
+    let mut family = encoder.encode_descriptor("tidegate_connections_refused", help, None, kind)?;
+    let reason = ("reason", "max-connections-per-client");
+    for Told {
+        listener, refused, ..
+    } in all
+    {
+        let refused = ConstCounter::new(*refused);
+        refused.encode(family.encode_family(&[("listener", &**listener), reason])?)?;
+    }
+    Ok(())
 }

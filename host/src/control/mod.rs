@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch as signal};
 
 use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
-use crate::pipeline::WorkerHandle;
+use crate::pipeline::{Gates, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::upstream::LiveTable;
 
@@ -58,6 +58,7 @@ pub struct Parts {
     pub runtime: Runtime,
     pub live: Arc<LiveTable>,
     pub workers: Vec<WorkerHandle>,
+    pub gates: Gates,
     /// With the collectors of the floors below in it.
     pub registry: Registry,
 }
@@ -70,11 +71,12 @@ impl Control {
             runtime,
             live,
             workers,
+            gates,
             mut registry,
         } = parts;
         let shared = Shared::new(workers.clone());
-        metrics::register(&mut registry, &shared);
-        let mut changes = Loop::new(path, runtime, live, workers, shared.clone());
+        metrics::register(&mut registry, &shared, &gates);
+        let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone());
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::ids::Generation;
 use crate::config::{self, Config, Problems};
-use crate::pipeline::{Site, WorkerHandle};
+use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
 use crate::upstream::LiveTable;
@@ -45,6 +45,7 @@ impl Loop {
         runtime: Runtime,
         live: Arc<LiveTable>,
         workers: Vec<WorkerHandle>,
+        gates: Gates,
         shared: Arc<Shared>,
     ) -> Loop {
         let kept = Kept {
@@ -57,7 +58,7 @@ impl Loop {
         Loop {
             path,
             kept,
-            listeners: Listeners::default(),
+            listeners: Listeners::new(gates),
             workers,
             shared,
             watch: None,
@@ -183,7 +184,8 @@ impl Loop {
             }))
         });
         futures_util::future::join_all(installs).await;
-        self.listeners.adopt(sockets, &self.workers);
+        self.listeners
+            .adopt(sockets, &running.config, &self.workers);
         self.shared.publish(running.clone(), &self.listeners);
         drop(previous);
         Ok(Applied {

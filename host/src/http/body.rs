@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -11,6 +11,7 @@ use super::client::Reply;
 use super::h1::incoming::{Broken, Incoming, Piece, Step};
 use super::h1::wire::Wire;
 use super::link::{Link, Phase};
+use super::pace::{Pace, SHORTEST};
 
 pub struct Body(Source);
 
@@ -30,6 +31,7 @@ pub(super) struct FromClient {
     pub expects: bool,
     /// How long the server may then take to answer.
     pub first_byte: Duration,
+    pub pace: Pace,
 }
 
 /// Why a body could not be collected.
@@ -166,6 +168,7 @@ impl FromClient {
             let _ = self.wire.poll_write(cx, b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         let link = self.link.clone();
+        let before = link.body_read();
         let step = self.incoming.poll_step(cx, &mut |piece| {
             if let Piece::Data(bytes) = piece {
                 link.count_body(bytes.len());
@@ -173,8 +176,9 @@ impl FromClient {
             take(piece);
         });
         match step {
-            Poll::Pending => self.waits(Phase::RequestBody, self.link.timeouts().body),
-            Poll::Ready(_) => self.waits(Phase::FirstByte, self.first_byte),
+            _ if !link.awaits_answer() => {}
+            Poll::Pending => self.wait_for_client(),
+            Poll::Ready(_) => self.wait_for_server(link.body_read() - before),
         }
         if self.incoming.is_done() {
             self.wire.set_taken(false);
@@ -182,14 +186,26 @@ impl FromClient {
         step
     }
 
-    /// Until the response's head is here; a server that answers before it has the whole request has a phase of its own.
-    fn waits(&self, phase: Phase, at_most: Duration) {
-        let now = self.link.phase();
-        if matches!(now, Phase::FirstByte | Phase::RequestBody)
-            && !(phase == now && phase == Phase::RequestBody)
-        {
-            self.link.enter(phase, at_most);
+    fn wait_for_client(&mut self) {
+        if self.link.awaits_body() {
+            return;
         }
+        let limits = self.link.timeouts();
+        if limits.floor.is_set() {
+            let left = self.pace.wait(limits.floor, Instant::now());
+            if left < limits.body {
+                return self.link.enter(Phase::SlowBody, left.max(SHORTEST));
+            }
+        }
+        self.link.enter(Phase::RequestBody, limits.body);
+    }
+
+    /// Until the response's head is here; a server that answers before it has the whole request has a phase of its own.
+    fn wait_for_server(&mut self, bytes: u64) {
+        if self.link.timeouts().floor.is_set() {
+            self.pace.moved(bytes, Instant::now());
+        }
+        self.link.enter(Phase::FirstByte, self.first_byte);
     }
 }
 

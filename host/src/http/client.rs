@@ -17,6 +17,7 @@ use super::h1::sink::{Coding, Sink, decimal};
 use super::h1::wire::Wire;
 use super::idle::Idle;
 use super::message::{RequestHead, ResponseHead};
+use super::patience::Patience;
 
 /// Bytes of a response's head.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -81,6 +82,8 @@ struct Sending {
     sink: Sink,
     body: Body,
     ended: bool,
+    /// None: whoever sends it has a deadline of its own.
+    patience: Option<Patience>,
 }
 
 enum Unsent {
@@ -110,6 +113,7 @@ impl Connection {
         request: &impl Outgoing,
         body: Body,
         upgrade: bool,
+        patience: Option<Patience>,
     ) -> Result<Answer, NoAnswer> {
         let before = self.wire.bytes_read();
         let coding = if body.length().is_none() {
@@ -121,6 +125,7 @@ impl Connection {
             sink: Sink::new(coding),
             body,
             ended: false,
+            patience,
         };
         let mut partial = Vec::new();
         let mut unsent = Some(request);
@@ -290,7 +295,7 @@ impl Sending {
 
     fn poll(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         loop {
-            ready!(self.sink.poll_flush(wire, cx)).map_err(|_| Unsent::Server)?;
+            ready!(self.poll_flush(wire, cx)).map_err(|_| Unsent::Server)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -298,6 +303,16 @@ impl Sending {
             let step = sink.send(wire, cx, |gather, cx| gather.step(body, cx).0);
             ready!(self.note(step))?;
         }
+    }
+
+    fn poll_flush(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let flushed = self.sink.poll_flush(wire, cx);
+        match &mut self.patience {
+            Some(patience) if flushed.is_pending() => patience.blocked(self.sink.left()),
+            Some(patience) => patience.taken(),
+            None => {}
+        }
+        flushed
     }
 
     fn note(

@@ -13,6 +13,7 @@ use super::h1::sink::{Coding, Sink, decimal};
 use super::h1::wire::Wire;
 use super::link::{Blame, Link, Phase};
 use super::message::ResponseHead;
+use super::taking::Taking;
 
 /// Told how an answer ended. Called once.
 pub trait Ledger {
@@ -39,7 +40,7 @@ pub(super) struct Delivery {
     /// What had been written to the client before.
     before: u64,
     pub(super) body: u64,
-    complete: bool,
+    pub(super) complete: bool,
 }
 
 /// A response on its way out.
@@ -52,6 +53,7 @@ pub(super) struct Outgoing {
     version: http::Version,
     pub upgraded: bool,
     between_bytes: Duration,
+    taking: Taking,
 }
 
 /// How the client learns where the body ends.
@@ -98,6 +100,7 @@ impl Outgoing {
             version,
             upgraded: false,
             between_bytes,
+            taking: Taking::default(),
         }
     }
 
@@ -113,19 +116,27 @@ impl Outgoing {
         let mut head = Some(head);
         let mut ended = false;
         poll_fn(|cx| {
-            if link.take_expired() == Some(Phase::ResponseBody) {
-                link.blame(Blame::ServerTimeout);
+            let late = match link.take_expired() {
+                Some(Phase::ResponseBody) => Some(Blame::ServerTimeout),
+                Some(Phase::Delivery) => self.taking.judge(wire, link),
+                _ => None,
+            };
+            if let Some(blame) = late {
+                link.blame(blame);
                 return Poll::Ready(false);
             }
             loop {
                 match self.sink.poll_flush(wire, cx) {
                     Poll::Ready(Ok(())) if ended => return Poll::Ready(true),
-                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Ok(())) => self.taking.flows(wire, link),
                     Poll::Ready(Err(_)) => {
                         link.blame(Blame::Client);
                         return Poll::Ready(false);
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.taking.blocked(wire, link);
+                        return Poll::Pending;
+                    }
                 }
                 match self.step(wire, cx, head.take(), delivery) {
                     Ok(Poll::Ready(Ok(Step::Ended))) => {
@@ -167,7 +178,7 @@ impl Outgoing {
             if let Poll::Ready(settled) = self.body.poll_settle(cx) {
                 return Poll::Ready(settled);
             }
-            if !matches!(link.phase(), Phase::RequestBody | Phase::FirstByte) {
+            if !link.awaits_answer() {
                 link.enter(Phase::RequestBody, link.timeouts().body);
             }
             Poll::Pending

@@ -12,6 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::timers::{self, Millis, Place};
+use super::pace::Floor;
 
 /// Whom a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub enum Phase {
     Busy,
     /// The client, for more of a request's body.
     RequestBody,
+    /// The same, until it is too slow rather than silent for too long.
+    SlowBody,
+    /// The server, to take more of a request.
+    Sending,
     /// The server, for a response's head.
     FirstByte,
     /// The server, for more of a response's body.
@@ -75,6 +80,10 @@ pub enum Blame {
     Client,
     /// It sent or took nothing for too long.
     ClientTimeout,
+    /// It took too little in the time it had.
+    ClientTooSlow,
+    /// Neither side of a tunnel said anything for too long.
+    TunnelTimeout,
     /// It broke off, or broke the protocol.
     Server,
     ServerTimeout,
@@ -84,7 +93,7 @@ pub enum Blame {
     Ourselves,
 }
 
-/// Of a client's connection; zero: none.
+/// What a client is held to; a time of zero: none.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// From the first byte of a request, or from accept, to the end of its head.
@@ -95,6 +104,10 @@ pub struct Timeouts {
     pub body: Duration,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
+    /// How fast that progress must be.
+    pub floor: Floor,
+    /// Bytes of a request's head.
+    pub most_head: usize,
 }
 
 /// The phase took too long.
@@ -146,6 +159,19 @@ impl Link {
     /// Nothing is under way: it waits for a request of which no byte has come.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase.get(), Phase::Idle | Phase::Head) && !self.head_has_begun()
+    }
+
+    /// A request is on its way to a server, or has been sent, and no answer has begun.
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(
+            self.phase.get(),
+            Phase::RequestBody | Phase::SlowBody | Phase::Sending | Phase::FirstByte
+        )
+    }
+
+    /// The client is waited for, to send more of a request's body.
+    pub(super) fn awaits_body(&self) -> bool {
+        matches!(self.phase.get(), Phase::RequestBody | Phase::SlowBody)
     }
 
     /// From now on this phase; it may last this long, zero is without end.
@@ -313,6 +339,8 @@ mod tests {
             idle: second * 60,
             body: second * 30,
             abort_on_close: false,
+            floor: Floor::default(),
+            most_head: 32 << 10,
         })
     }
 

@@ -1,7 +1,7 @@
 //! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
-//! and `delivery` towards clients, `client` and `idle` towards servers, `tunnel` once a connection is upgraded. `link` is what a client's
-//! connection and the steps that work for it share: counters, the deadline, the wish to close; `timers` is the worker's clock for them. `h1` is HTTP/1.1 on the
-//! wire.
+//! and `delivery` towards clients, `client`, `patience` and `idle` towards servers, `tunnel` once a connection is upgraded.
+//! `pace` and `taking` hold clients to a rate. `link` is what a client's connection and the steps that work for it share:
+//! counters, the deadline, the wish to close; `timers` is the worker's clock for them. `h1` is HTTP/1.1 on the wire.
 
 pub mod body;
 pub mod client;
@@ -13,7 +13,10 @@ pub mod idle;
 pub mod known;
 pub mod link;
 pub mod message;
+pub mod pace;
+pub mod patience;
 pub mod server;
+mod taking;
 pub mod timers;
 pub mod tunnel;
 

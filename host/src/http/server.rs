@@ -22,7 +22,9 @@ use super::h1::request::{self, HEAD_READ, Heard};
 use super::h1::wire::Wire;
 use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
+use super::pace::Pace;
 use super::tunnel;
+use crate::base::event::Silence;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
 const LINGER: Duration = Duration::from_secs(2);
@@ -68,6 +70,8 @@ pub trait Service {
     fn call(&self, request: Request) -> impl Future<Output = Response>;
     /// The answer to what never became a request; the connection is closed after it.
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response;
+    /// The connection was closed because the client said nothing for too long.
+    fn was_silent(&self, silence: Silence);
 }
 
 /// Serves a connection until it ends.
@@ -89,7 +93,9 @@ pub fn serve<S: Service + 'static>(
 async fn finish<S: Service>(end: End, wire: Rc<Wire>, link: &Rc<Link>, service: &S) {
     match end {
         End::Finished if link.body_was_left() => linger(&wire).await,
-        End::Finished | End::Idle | End::Unread(None) => {}
+        End::Finished => {}
+        End::Idle => service.was_silent(Silence::NextRequest),
+        End::Unread(None) => service.was_silent(Silence::FirstRequest),
         End::Tunnel(through) => pass(link, wire, through).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
@@ -136,10 +142,6 @@ async fn drive(mut connection: Pin<&mut impl Future<Output = End>>, link: &Link)
                 Phase::Head => {
                     let begun = link.head_has_begun();
                     return Poll::Ready(End::Unread(begun.then_some(Unreadable::Late)));
-                }
-                Phase::Delivery => {
-                    link.blame(Blame::ClientTimeout);
-                    return Poll::Ready(End::Cut);
                 }
                 // A step waits in this phase: polled again, it learns of it.
                 phase => link.expire(phase),
@@ -195,6 +197,7 @@ async fn exchange<S: Service>(
         link: link.clone(),
         expects,
         first_byte: Duration::ZERO,
+        pace: Pace::default(),
     });
     let call = pin!(service.call(Request {
         head,
@@ -264,6 +267,8 @@ async fn close(wire: &Wire) -> End {
 /// After the 101: bytes both ways.
 async fn pass(link: &Rc<Link>, wire: Rc<Wire>, through: Box<(Tunnel, Delivery)>) {
     let (tunnel, mut delivery) = *through;
+    // It is not over with its head.
+    delivery.complete = false;
     let from_client = wire.take_rest();
     let (Some((server, from_server)), Ok(wire)) =
         (tunnel.server.socket().await, Rc::try_unwrap(wire))

@@ -39,7 +39,7 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     };
     let ended = tokio::select! {
         ended = passing => ended.map(drop),
-        () = silent(link, silence) => Err(Blame::ClientTimeout),
+        () = silent(link, silence) => Err(Blame::TunnelTimeout),
         () = cut(link) => Err(Blame::Operator),
     };
     if let Err(blame) = ended {

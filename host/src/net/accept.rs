@@ -2,40 +2,32 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 /// First pause when the system is out of something; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A source of connections: a listening socket, or a test's.
+/// A source of connections: a listening socket with a gate before it, or a test's.
 pub trait Accept {
-    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
-}
-
-impl Accept for tokio::net::TcpListener {
-    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
-        tokio::net::TcpListener::accept(self)
-    }
+    type Connection;
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
 /// Gives each connection to `take`, until the future is dropped. A connection that broke before it was accepted is passed
 /// over; when descriptors or memory run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) it pauses, with one log line a burst: a tight
 /// loop would take the very CPU that is needed to end other connections.
-pub async fn accept<A: Accept>(socket: &A, listener: &str, mut take: impl FnMut(TcpStream)) {
+pub async fn accept<A: Accept>(mut source: A, listener: &str, mut take: impl FnMut(A::Connection)) {
     let mut pause = FIRST_PAUSE;
     let mut failed = 0_u64;
     loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
+        match source.accept().await {
+            Ok(connection) => {
                 if failed > 0 {
                     tracing::info!(listener, failed, "accepting connections again");
                     (pause, failed) = (FIRST_PAUSE, 0);
                 }
-                take(stream);
+                take(connection);
             }
             Err(error) if only_this_connection(&error) => {}
             Err(error) => {
@@ -69,31 +61,24 @@ fn only_this_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
     use super::*;
 
-    /// Fails as often as told, then hands out the connections it has, then waits for ever.
+    /// Fails as often as told, then hands out what it has, then waits for ever.
     struct Scripted {
-        failures: AtomicUsize,
-        connections: Mutex<Vec<TcpStream>>,
+        failures: usize,
+        connections: Vec<&'static str>,
     }
 
     impl Accept for Scripted {
-        async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-            let left = self
-                .failures
-                .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
-            if left.is_ok() {
+        type Connection = &'static str;
+
+        async fn accept(&mut self) -> io::Result<&'static str> {
+            if self.failures > 0 {
+                self.failures -= 1;
                 return Err(io::Error::from_raw_os_error(24)); // EMFILE
             }
-            let next = self.connections.lock().unwrap().pop();
-            match next {
-                Some(stream) => {
-                    let peer = stream.peer_addr()?;
-                    Ok((stream, peer))
-                }
+            match self.connections.pop() {
+                Some(connection) => Ok(connection),
                 None => std::future::pending().await,
             }
         }
@@ -101,22 +86,17 @@ mod tests {
 
     #[tokio::test]
     async fn it_pauses_while_descriptors_are_out_and_then_goes_on() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
         let source = Scripted {
-            failures: AtomicUsize::new(3),
-            connections: Mutex::new(vec![stream]),
+            failures: 3,
+            connections: vec!["the connection"],
         };
         let begun = std::time::Instant::now();
         let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
-        let accepting = accept(&source, "web", |stream| took.send(stream).unwrap());
+        let accepting = accept(source, "web", |connection| took.send(connection).unwrap());
         tokio::select! {
             () = accepting => unreachable!("it goes on until dropped"),
-            stream = taken.recv() => assert!(stream.is_some()),
+            connection = taken.recv() => assert_eq!(connection, Some("the connection")),
         }
-        assert_eq!(source.failures.load(Relaxed), 0);
         assert!(
             begun.elapsed() >= FIRST_PAUSE * 7,
             "three failures cost three growing pauses"

@@ -1,9 +1,13 @@
-//! Sockets: listening ones (`listen`, `accept`) and those to servers (`dial`). Knows nothing of HTTP.
+//! Sockets: listening ones (`listen`, `accept`), those to servers (`dial`), how many of them there may be (`files`), and what
+//! the peer has not taken yet (`unsent`). Knows nothing of HTTP.
 
 pub mod accept;
 pub mod address;
 pub mod dial;
+pub mod files;
 pub mod listen;
+pub mod unsent;
 
 pub use dial::dial;
 pub use listen::listen;
+pub use unsent::unsent;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::base::event::{Observer, RequestEnded, WorkerObserver};
+use crate::base::event::{Observer, RequestEnded, Silence, WorkerObserver};
 use crate::base::ids::WorkerId;
 use crate::config::checked::Log;
 
@@ -98,6 +98,10 @@ impl WorkerObserver for OnWorker {
 
     fn connection_closed(&self, listener: &str) {
         self.metrics.connection_closed(listener);
+    }
+
+    fn connection_was_silent(&self, listener: &str, silence: Silence) {
+        self.metrics.connection_was_silent(listener, silence);
     }
 
     fn request_started(&self, listener: &str) {

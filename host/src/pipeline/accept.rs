@@ -1,24 +1,35 @@
-//! The first step: a new connection goes to the worker that has the fewest.
+//! The first step: a new connection passes the listener's gate and goes to the worker that has the fewest.
 //!
 //! One listening socket an address with a hand-off, rather than SO_REUSEPORT: the kernel's spread of 100 connections was
 //! uneven, and a socket that closes takes its queue with it.
 
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::gate::{Gate, Pass};
 use super::workers::WorkerHandle;
 use crate::net;
+use crate::net::accept::Accept;
 
-/// Accepts for the listener of that name, until the future is dropped. What waits in the socket's queue then is not lost as
-/// long as the socket stays open.
-pub async fn accept(socket: Arc<TcpListener>, listener: Arc<str>, workers: Vec<WorkerHandle>) {
-    net::accept::accept(&*socket, &listener, |stream| {
+/// Accepts for the gate's listener, until the future is dropped. What waits in the socket's queue then is not lost as long as
+/// the socket stays open.
+pub async fn accept(socket: Arc<TcpListener>, gate: Gate, workers: Vec<WorkerHandle>) {
+    let listener = gate.listener().clone();
+    let door = Door {
+        socket,
+        gate,
+        waited: false,
+    };
+    net::accept::accept(door, &listener, |(stream, pass)| {
         let Some(worker) = least_loaded(&workers) else {
             return;
         };
         match stream.into_std() {
-            Ok(stream) => worker.connection(stream, listener.clone()),
+            Ok(stream) => worker.connection(stream, listener.clone(), pass),
             Err(error) => tracing::debug!(%error, "an accepted connection was lost"),
         }
     })
@@ -27,4 +38,38 @@ pub async fn accept(socket: Arc<TcpListener>, listener: Arc<str>, workers: Vec<W
 
 fn least_loaded(workers: &[WorkerHandle]) -> Option<&WorkerHandle> {
     workers.iter().min_by_key(|worker| worker.connections())
+}
+
+/// A listening socket behind its listener's gate.
+struct Door {
+    socket: Arc<TcpListener>,
+    gate: Gate,
+    /// The gate had no room when it was last asked.
+    waited: bool,
+}
+
+impl Accept for Door {
+    type Connection = (TcpStream, Pass);
+
+    async fn accept(&mut self) -> io::Result<Self::Connection> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+}
+
+impl Door {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, Pass)>> {
+        loop {
+            let Door {
+                socket,
+                gate,
+                waited,
+            } = self;
+            let entered = gate.poll_enter(cx, waited, |cx| socket.poll_accept(cx));
+            match ready!(entered)? {
+                (stream, Some(pass)) => return Poll::Ready(Ok((stream, pass))),
+                // Closed with a reset: nothing of it stays behind, here or in the kernel.
+                (stream, None) => drop(stream.set_zero_linger()),
+            }
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub enum Fault {
     /// CONNECT: this is no forward proxy.
     ConnectMethod,
     BodyTimeout,
+    BodyTooSlow,
     /// The request's body broke off.
     BodyBroken,
     // Ours.
@@ -31,6 +32,8 @@ pub enum Fault {
     NoServer,
     ConnectFailed,
     ConnectTimeout,
+    /// The server took nothing of the request.
+    SendTimeout,
     /// The connection broke before an answer began.
     ServerClosed,
     /// The answer is no HTTP response.
@@ -39,6 +42,9 @@ pub enum Fault {
     // After the answer's head, or before there was one to give it to: no status of ours.
     ClientClosed,
     ClientStalled,
+    /// It took its answer too slowly.
+    ResponseTooSlow,
+    TunnelTimeout,
     ServerAborted,
     ServerStalled,
     /// Cut at the drain deadline.
@@ -68,7 +74,7 @@ impl Fault {
                 StatusCode::from_u16(why.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
             BodyBroken => StatusCode::BAD_REQUEST,
-            HeadTimeout | BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            HeadTimeout | BodyTimeout | BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
@@ -76,10 +82,9 @@ impl Fault {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
-            ConnectTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
-            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => {
-                return None;
-            }
+            ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
+            | ServerStalled | Cut | Panic => return None,
         })
     }
 
@@ -92,6 +97,7 @@ impl Fault {
             HeadTooLarge => "request-head-too-large",
             ConnectMethod => "connect-method",
             BodyTimeout => "request-body-timeout",
+            BodyTooSlow => "request-body-too-slow",
             BodyBroken => "request-body-broken",
             NoPool => "no-pool",
             FilterFailed => "filter-failed",
@@ -99,11 +105,14 @@ impl Fault {
             NoServer => "no-server",
             ConnectFailed => "connect-failed",
             ConnectTimeout => "connect-timeout",
+            SendTimeout => "send-timeout",
             ServerClosed => "server-closed",
             BadResponse => "bad-response",
             FirstByteTimeout => "first-byte-timeout",
             ClientClosed => "client-closed",
             ClientStalled => "client-stalled",
+            ResponseTooSlow => "response-too-slow",
+            TunnelTimeout => "tunnel-timeout",
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
             Cut => "cut",
@@ -119,16 +128,18 @@ impl Fault {
         match self {
             BadRequest(_) | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
             HeadTimeout => *b"cR",
-            BodyTimeout => *b"cD",
+            BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
             NoServer | ConnectFailed => *b"SC",
             ConnectTimeout => *b"sC",
             ServerClosed => *b"SH",
             BadResponse => *b"PH",
-            FirstByteTimeout => *b"sH",
+            // As HAProxy says it of either way while there is no answer.
+            SendTimeout | FirstByteTimeout => *b"sH",
             ClientClosed => [b'C', how_far],
-            ClientStalled => [b'c', how_far],
+            // HAProxy's `timeout tunnel` stands in for either side's, and the client's is looked at first.
+            ClientStalled | ResponseTooSlow | TunnelTimeout => [b'c', how_far],
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
             Cut => [b'K', how_far],
@@ -144,7 +155,7 @@ impl Fault {
             HeadTimeout => "The request took too long to arrive.",
             HeadTooLarge => "The request's header is too large.",
             ConnectMethod => "This is not a forward proxy.",
-            BodyTimeout => "The request's body took too long to arrive.",
+            BodyTimeout | BodyTooSlow => "The request's body took too long to arrive.",
             BodyBroken => "The request's body broke off.",
             NoPool => "Nothing is served at this address.",
             FilterFailed => "A check that every request must pass could not be made.",
@@ -152,9 +163,11 @@ impl Fault {
             NoServer => "No server is available.",
             ConnectFailed => "The server could not be reached.",
             ConnectTimeout | FirstByteTimeout => "The server took too long to answer.",
+            SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
-            ClientClosed | ClientStalled | ServerAborted | ServerStalled | Cut | Panic => "",
+            ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
+            | ServerStalled | Cut | Panic => "",
         }
     }
 }
@@ -177,6 +190,8 @@ impl From<Blame> for Fault {
         match blame {
             Blame::Client => Fault::ClientClosed,
             Blame::ClientTimeout => Fault::ClientStalled,
+            Blame::ClientTooSlow => Fault::ResponseTooSlow,
+            Blame::TunnelTimeout => Fault::TunnelTimeout,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
             Blame::Operator => Fault::Cut,
@@ -201,6 +216,8 @@ impl From<Phase> for Fault {
     fn from(phase: Phase) -> Fault {
         match phase {
             Phase::RequestBody => Fault::BodyTimeout,
+            Phase::SlowBody => Fault::BodyTooSlow,
+            Phase::Sending => Fault::SendTimeout,
             _ => Fault::FirstByteTimeout,
         }
     }
@@ -248,6 +265,13 @@ mod tests {
             b"cD",
         ),
         (
+            Fault::BodyTooSlow,
+            408,
+            "request-body-too-slow",
+            Stage::Head,
+            b"cD",
+        ),
+        (
             Fault::BodyBroken,
             400,
             "request-body-broken",
@@ -284,6 +308,7 @@ mod tests {
             Stage::Connect,
             b"sC",
         ),
+        (Fault::SendTimeout, 504, "send-timeout", Stage::Head, b"sH"),
         (
             Fault::ServerClosed,
             502,
@@ -306,6 +331,20 @@ mod tests {
             "client-stalled",
             Stage::Last,
             b"cL",
+        ),
+        (
+            Fault::ResponseTooSlow,
+            0,
+            "response-too-slow",
+            Stage::Data,
+            b"cD",
+        ),
+        (
+            Fault::TunnelTimeout,
+            0,
+            "tunnel-timeout",
+            Stage::Data,
+            b"cD",
         ),
         (
             Fault::ServerAborted,

@@ -16,6 +16,7 @@ use super::site::{Member, PoolSite, Site};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::Phase;
+use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::Body;
 use crate::net;
@@ -139,7 +140,10 @@ async fn send(
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
     let head = ToServer { exchange, peer };
-    let sending = pin!(connection.send(server.idle.clone(), &head, body, upgrade));
+    let link = exchange.record.link.clone();
+    let patience = Patience::new(link, pool.timeouts.send, first_byte);
+    let home = server.idle.clone();
+    let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience)));
     let begun = Instant::now();
     let answer = exchange
         .record

@@ -1,5 +1,6 @@
-//! A request's way, one file a step: `accept` hands connections to workers; on its `worker` a connection's requests pass
-//! `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and `forward`, `respond` and `log`.
+//! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
+//! a connection's requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
+//! `forward`, `respond` and `log`.
 //!
 //! ```text
 //! accept ─► worker ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
@@ -18,6 +19,7 @@ mod fetch;
 mod filter;
 mod forward;
 mod forwarded;
+mod gate;
 mod log;
 mod pick;
 mod protocol;
@@ -28,6 +30,7 @@ mod worker;
 mod workers;
 
 pub use accept::accept;
+pub use gate::{Bounds, Gate, Gates, Told};
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 pub use workers::{WorkerHandle, Workers};
 

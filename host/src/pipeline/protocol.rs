@@ -15,6 +15,7 @@ use super::respond::{self, Answer};
 use super::site::{ListenerSite, Site};
 use super::worker::{Place, Worker};
 use super::{filter, forward, forwarded, route};
+use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
 use crate::http::server::{Request, Response, Service, Unreadable};
 use crate::http::{Link, RequestHead, hop};
@@ -48,6 +49,11 @@ impl Service for Connection {
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
         let site = self.worker.site();
         respond::unreadable(self.record(&site, RequestHead::none(), began, Instant::now()), why.into())
+    }
+
+    fn was_silent(&self, silence: Silence) {
+        let observer = &self.worker.observer;
+        observer.connection_was_silent(&self.listener, silence);
     }
 }
 

@@ -41,6 +41,10 @@ pub struct ListenerSite {
     pub router: Option<(Rc<str>, Rc<dyn hook::Router>)>,
     /// Where requests go that no route takes. None: 404.
     pub pool: Option<PoolIndex>,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+    /// Bytes a second; 0: none.
+    pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use super::gate::Pass;
 use super::protocol::Connection;
 use super::site::{ListenerSite, Site};
 use crate::base::event::WorkerObserver;
@@ -21,6 +22,7 @@ use crate::base::text::Text;
 use crate::config::checked::ListenerTimeouts;
 use crate::hook::ConnectionFacts;
 use crate::http::link::{Closing, Timeouts};
+use crate::http::pace::Floor;
 use crate::http::{Link, idle, server};
 use crate::net::address::canonical;
 
@@ -128,7 +130,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str) {
+    pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str, pass: Pass) {
         let id = self.next.replace(self.next.get() + 1);
         let site = self.site();
         // The name is the site's own string, as long as the site has it.
@@ -138,6 +140,7 @@ impl Worker {
             worker: self.clone(),
             id,
             listener: listener.clone(),
+            _pass: pass,
         };
         self.observer.connection_opened(&listener);
         if self.draining.get() == Closing::Cut {
@@ -199,6 +202,11 @@ fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
         idle: of(|t| t.idle),
         body: of(|t| t.body),
         abort_on_close: listener.is_some_and(|listener| listener.abort_on_close),
+        most_head: listener.map_or(32 << 10, |listener| listener.max_head),
+        floor: Floor {
+            rate: listener.map_or(0, |listener| listener.min_body_rate),
+            grace: of(|t| t.rate_grace),
+        },
     }
 }
 
@@ -207,6 +215,7 @@ pub struct Place {
     worker: Rc<Worker>,
     id: u64,
     listener: Rc<str>,
+    _pass: Pass,
 }
 
 impl Drop for Place {

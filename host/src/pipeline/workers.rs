@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
+use super::gate::Pass;
 use super::site::Site;
 use super::worker::{MakeSite, Worker, tidy};
 use crate::base::event::Observer;
@@ -36,7 +37,7 @@ pub struct WorkerHandle {
 type Task = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 
 enum Letter {
-    Connection(TcpStream, Arc<str>),
+    Connection(TcpStream, Arc<str>, Pass),
     Task(Task),
     Stop,
 }
@@ -96,13 +97,10 @@ impl WorkerHandle {
     }
 
     /// Gives the worker a new connection of the listener of that name.
-    pub fn connection(&self, socket: TcpStream, listener: Arc<str>) {
+    pub fn connection(&self, socket: TcpStream, listener: Arc<str>, pass: Pass) {
         self.open.fetch_add(1, Relaxed);
-        if self
-            .mail
-            .send(Letter::Connection(socket, listener))
-            .is_err()
-        {
+        let letter = Letter::Connection(socket, listener, pass);
+        if self.mail.send(letter).is_err() {
             self.open.fetch_sub(1, Relaxed);
         }
     }
@@ -165,7 +163,9 @@ fn run(
         tokio::task::spawn_local(crate::http::timers::run());
         while let Some(letter) = letters.recv().await {
             match letter {
-                Letter::Connection(socket, listener) => worker.connection(socket, &listener),
+                Letter::Connection(socket, listener, pass) => {
+                    worker.connection(socket, &listener, pass);
+                }
                 Letter::Task(task) => guarded(|| task(&worker)),
                 Letter::Stop => break,
             }

@@ -44,10 +44,15 @@ impl Check<'_> {
             router: self.router(file, written, name, uses),
             pool,
             abort_on_close: written.abort_on_close.value,
+            max_connections: written.max_connections.given().map(|n| n.value.0 as usize),
+            max_connections_per_client: written.max_connections_per_client.value.0 as u32,
+            max_head: written.max_head.value.0 as usize,
+            min_body_rate: written.min_body_rate.value.0,
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,
                 body: timeouts.body.value.0,
+                rate_grace: timeouts.rate_grace.value.0,
                 tunnel: timeouts.tunnel.value.0,
             },
         }

@@ -23,6 +23,7 @@ impl Check<'_> {
             balancer: self.balancer(written, name, &servers, uses),
             timeouts: PoolTimeouts {
                 connect: timeouts.connect.value.0,
+                send: timeouts.send.value.0,
                 first_byte: timeouts.first_byte.value.0,
                 between_bytes: timeouts.between_bytes.value.0,
             },

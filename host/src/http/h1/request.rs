@@ -13,9 +13,6 @@ use crate::http::fields::Fields;
 use crate::http::message::{RequestHead, Target};
 use crate::http::server::Unreadable;
 
-/// Bytes of a request's head; 431 above. What nginx allows (4 buffers of 8 KiB).
-const LARGEST_HEAD: usize = 32 << 10;
-
 /// Bytes of the read that a head is expected in.
 pub const HEAD_READ: usize = 16 << 10;
 
@@ -31,9 +28,10 @@ pub struct Heard {
 /// None: the client has closed.
 pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
     let mut partial = wire.take_rest();
+    let most = wire.most_head();
     // Pipelined behind the request before.
     if !partial.is_empty()
-        && let Some(heard) = hear(&partial)?
+        && let Some(heard) = hear(&partial, most)?
     {
         return Ok(Some(heard));
     }
@@ -44,7 +42,7 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                     return Ok(None);
                 }
                 if partial.is_empty() {
-                    let heard = hear(bytes)?;
+                    let heard = hear(bytes, most)?;
                     if heard.is_none() {
                         partial.extend_from_slice(bytes);
                     }
@@ -55,14 +53,14 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                 if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
                     Ok(Some(None))
                 } else {
-                    hear(&partial).map(Some)
+                    hear(&partial, most).map(Some)
                 }
             })
         })
         .await;
         match read {
             Ok(Ok(Some(Some(heard)))) => return Ok(Some(heard)),
-            Ok(Ok(Some(None))) if partial.len() > LARGEST_HEAD => {
+            Ok(Ok(Some(None))) if partial.len() > most => {
                 return Err(Unreadable::HeadTooLarge);
             }
             Ok(Ok(Some(None))) => {}
@@ -73,7 +71,8 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
     }
 }
 
-fn hear(bytes: &[u8]) -> Result<Option<Box<Heard>>, Unreadable> {
+/// A head in these bytes, of which it may take so many.
+fn hear(bytes: &[u8], most: usize) -> Result<Option<Box<Heard>>, Unreadable> {
     thread_local! {
         static INDEX: RefCell<Vec<FieldAt>> = const { RefCell::new(Vec::new()) };
     }
@@ -81,7 +80,7 @@ fn hear(bytes: &[u8]) -> Result<Option<Box<Heard>>, Unreadable> {
         let Some(found) = head::request(bytes, fields).map_err(Unreadable::Refused)? else {
             return Ok(None);
         };
-        if found.end > LARGEST_HEAD {
+        if found.end > most {
             return Err(Unreadable::HeadTooLarge);
         }
         Ok(Some(Box::new(Heard {

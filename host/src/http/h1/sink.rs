@@ -77,6 +77,11 @@ impl Sink {
         self.pending.is_empty()
     }
 
+    /// Bytes that were not taken yet.
+    pub fn left(&self) -> usize {
+        self.pending.len() - self.at
+    }
+
     /// Until all is taken.
     pub fn poll_flush(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.at < self.pending.len() {

@@ -119,6 +119,18 @@ impl Wire {
         }
     }
 
+    /// What a client may send as a request's head.
+    pub fn most_head(&self) -> usize {
+        self.link
+            .as_ref()
+            .map_or(0, |link| link.timeouts().most_head)
+    }
+
+    /// Bytes written that the peer has not taken.
+    pub fn unsent(&self) -> u64 {
+        crate::net::unsent(&self.socket.borrow())
+    }
+
     pub fn bytes_read(&self) -> u64 {
         self.read.get()
     }

@@ -14,6 +14,9 @@ pub const BOUNDS_US: [u64; 18] = [
 /// How a status is said: its class, `none` for a request that ended without an answer, `other` for what is no class.
 pub const CODES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
+/// The timeouts of `Silence`, in its order, by their keys.
+pub const SILENCES: [&str; 2] = ["request-head", "idle"];
+
 /// Summed up over the workers.
 pub trait Cells: Default + Send + Sync + 'static {
     fn add(&self, other: &Self);
@@ -96,6 +99,8 @@ pub struct Listener {
     pub connections: Count,
     pub open: Count,
     pub in_flight: Count,
+    /// By `Silence`.
+    pub silent: [Count; SILENCES.len()],
 }
 
 #[derive(Default)]
@@ -156,6 +161,9 @@ impl Cells for Listener {
         Cells::add(&self.connections, &other.connections);
         Cells::add(&self.open, &other.open);
         Cells::add(&self.in_flight, &other.in_flight);
+        for (sum, part) in self.silent.iter().zip(&other.silent) {
+            Cells::add(sum, part);
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::Metrics;
-use super::cells::{CODES, Cells, Count, Exchange, Fault, Histogram, Listener, Pool, Requests};
+use super::cells::{
+    CODES, Cells, Count, Exchange, Fault, Histogram, Listener, Pool, Requests, SILENCES,
+};
 use super::family::Names;
 
 pub struct Scrape(pub Arc<Metrics>);
@@ -95,6 +97,12 @@ static CONNECTIONS: Head = Head(
     None,
     MetricType::Counter,
     "Connections of clients accepted",
+);
+static SILENT: Head = Head(
+    "tidegate_connections_timed_out",
+    None,
+    MetricType::Counter,
+    "Connections of clients closed as no request came on them in time, by that timeout",
 );
 static FAULTS: Head = Head(
     "tidegate_faults",
@@ -195,6 +203,13 @@ fn listeners(out: &mut DescriptorEncoder<'_>, sums: &Sums<1, Listener>) -> fmt::
     let mut family = begin(out, &CONNECTIONS)?;
     for (names, sum) in sums {
         counter(&mut family, [("listener", &names[0])], &sum.connections)?;
+    }
+    let mut family = begin(out, &SILENT)?;
+    for (names, sum) in sums {
+        for (timeout, count) in SILENCES.iter().zip(&sum.silent) {
+            let labels = [("listener", &*names[0]), ("timeout", timeout)];
+            counter(&mut family, labels, count)?;
+        }
     }
     Ok(())
 }

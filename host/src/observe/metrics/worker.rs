@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::base::event::RequestEnded;
+use crate::base::event::{RequestEnded, Silence};
 use crate::base::ids::WorkerId;
 
 use super::cells::{self, Cells, Count, Exchange, Fault, Listener, Pool, Requests};
@@ -94,6 +94,10 @@ impl Worker {
 
     pub fn connection_closed(&self, listener: &str) {
         self.listener(listener).cells.open.subtract(1);
+    }
+
+    pub fn connection_was_silent(&self, listener: &str, silence: Silence) {
+        self.listener(listener).cells.silent[silence as usize].add(1);
     }
 
     pub fn request_started(&self, listener: &str) {

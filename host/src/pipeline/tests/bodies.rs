@@ -167,7 +167,7 @@ async fn a_client_is_not_read_faster_than_the_server_reads() {
     })
     .await;
     let mut setup = Setup::with(&[origin.address]);
-    setup.pool_timeouts.first_byte = Duration::from_secs(2);
+    setup.pool_timeouts.send = Duration::from_secs(2);
     let proxy = setup.start().await;
     let mut client = proxy.client().await;
     client

@@ -42,6 +42,11 @@ impl Client {
         .unwrap();
     }
 
+    /// Bytes that were read and not looked at yet.
+    pub fn at_hand(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// GET on a kept connection.
     pub async fn get(&mut self, path: &str) -> Got {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: example.com\r\n\r\n"))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::within;
-use crate::base::event::{Observer, RequestEnded, WorkerObserver};
+use crate::base::event::{Observer, RequestEnded, Silence, WorkerObserver};
 use crate::base::ids::WorkerId;
 
 #[derive(Clone)]
@@ -14,6 +14,7 @@ pub struct Events {
     count: watch::Sender<usize>,
     open: watch::Sender<isize>,
     begun: watch::Sender<usize>,
+    silences: Arc<Mutex<Vec<Silence>>>,
 }
 
 /// What tests look at of a `RequestEnded`.
@@ -47,6 +48,7 @@ impl Events {
             count: watch::channel(0).0,
             open: watch::channel(0).0,
             begun: watch::channel(0).0,
+            silences: Arc::default(),
         }
     }
 
@@ -61,6 +63,11 @@ impl Events {
     /// The first request's.
     pub async fn first(&self) -> Seen {
         self.ended(1).await
+    }
+
+    /// What was waited for in vain, so far.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.silences.lock().unwrap().clone()
     }
 
     pub async fn begun(&self, requests: usize) {
@@ -98,6 +105,10 @@ impl WorkerObserver for Events {
 
     fn connection_closed(&self, _: &str) {
         self.open.send_modify(|open| *open -= 1);
+    }
+
+    fn connection_was_silent(&self, _: &str, silence: Silence) {
+        self.silences.lock().unwrap().push(silence);
     }
 
     fn request_started(&self, _: &str) {

@@ -7,8 +7,8 @@ mod client;
 mod closing;
 mod events;
 mod filters;
-
 mod heads;
+mod limits;
 mod origin;
 mod plain;
 mod servers;

@@ -13,7 +13,7 @@ use crate::base::ids::{Generation, PoolIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router};
 use crate::pipeline::{
-    Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
+    Bounds, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
 };
 use crate::upstream::LiveTable;
 use crate::upstream::live::Identity;
@@ -38,6 +38,9 @@ pub struct Setup {
     pub hold: Arc<()>,
     pub generation: u64,
     pub live: Arc<LiveTable>,
+    pub bounds: Bounds,
+    pub max_head: usize,
+    pub min_body_rate: u64,
 }
 
 /// A route: its name, its filters, its pools with their weights.
@@ -55,6 +58,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub events: Events,
     pub workers: Arc<Workers>,
+    pub gates: Gates,
     setup: Setup,
     accepting: JoinHandle<()>,
 }
@@ -85,10 +89,12 @@ impl Setup {
                 request_head: LONG,
                 idle: LONG,
                 body: LONG,
+                rate_grace: LONG,
                 tunnel: LONG,
             },
             pool_timeouts: PoolTimeouts {
                 connect: LONG,
+                send: LONG,
                 first_byte: LONG,
                 between_bytes: LONG,
             },
@@ -96,6 +102,9 @@ impl Setup {
             hold: Arc::new(()),
             generation: 1,
             live: LiveTable::with_capacity(64),
+            bounds: Bounds::default(),
+            max_head: 32 << 10,
+            min_body_rate: 0,
         }
     }
 
@@ -110,11 +119,15 @@ impl Setup {
                 .install(Box::new(move |_| Rc::new(setup.site())))
                 .await;
         }
-        let accepting = accept(socket, self.listener.into(), workers.handles().to_vec());
+        let gates = Gates::new(usize::MAX);
+        gates.set(vec![(self.listener, self.bounds.clone())]);
+        let gate = gates.gate(self.listener);
+        let accepting = accept(socket, gate, workers.handles().to_vec());
         Proxy {
             address,
             events,
             workers,
+            gates,
             setup: self,
             accepting: tokio::spawn(accepting),
         }
@@ -142,6 +155,8 @@ impl Setup {
                 filters: self.filters.iter().map(Part::filter).collect(),
                 router: self.router.map(|router| ("router".into(), router().into())),
                 pool: self.pool.map(PoolIndex),
+                max_head: self.max_head,
+                min_body_rate: self.min_body_rate,
                 timeouts: self.timeouts.clone(),
                 abort_on_close: self.abort_on_close,
             }],

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::client::field;
 use super::{Origin, Setup};
+use crate::base::event::Silence;
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -58,6 +59,8 @@ async fn a_silent_connection_is_closed_without_a_word() {
     used.get("/").await;
     assert!(used.ends_cleanly().await);
     proxy.events.open(0).await;
+    let silences = [Silence::FirstRequest, Silence::NextRequest];
+    assert_eq!(proxy.events.silences(), silences);
 }
 
 #[tokio::test]

@@ -86,5 +86,9 @@ async fn a_silent_tunnel_is_closed() {
     client.head().await;
     let end = within("the tunnel to close", client.rest()).await;
     assert_eq!(end, b"hi");
-    assert_eq!(proxy.events.first().await.fault, Some("client-stalled"));
+    let seen = proxy.events.first().await;
+    assert_eq!(
+        (seen.fault, seen.letters.as_str()),
+        (Some("tunnel-timeout"), "cD")
+    );
 }
