@@ -219,7 +219,7 @@ fn read_request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<Reques
             check_begun_target(rest)?;
             return check_line_ends(rest).map(|()| None);
         }
-        Err(error) => return Err(refused(error, rest)),
+        Err(error) => return Err(refused(error, rest, Refused::RequestLine)),
     };
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -276,7 +276,7 @@ fn read_response(
     let end = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots) {
         Ok(Status::Complete(end)) => end,
         Ok(Status::Partial) => return check_line_ends(bytes).map(|()| None),
-        Err(error) => return Err(refused(error, bytes)),
+        Err(error) => return Err(refused(error, bytes, Refused::StatusLine)),
     };
     check_line_ends(&bytes[..end])?;
     let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
@@ -343,15 +343,15 @@ fn check_line_ends(bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The word for what httparse found. Its last byte is the wrong one: `earliest` sees to that.
-fn refused(error: Syntax, bytes: &[u8]) -> Refused {
+/// What httparse found, by our names; `line` is that of a first line. The last byte is the wrong one: `earliest` sees to that.
+fn refused(error: Syntax, bytes: &[u8], line: Refused) -> Refused {
     if check_line_ends(bytes).is_err() {
         return Refused::LineEnd;
     }
     match error {
         Syntax::TooManyHeaders => Refused::TooManyFields,
-        Syntax::Version => Refused::Version,
-        Syntax::NewLine => Refused::RequestLine,
+        Syntax::Version if is_in_version(bytes) => Refused::Version,
+        Syntax::Version | Syntax::NewLine => line,
         Syntax::Status => Refused::StatusLine,
         Syntax::HeaderValue => Refused::FieldValue,
         Syntax::HeaderName if bytes.ends_with(b"\n ") || bytes.ends_with(b"\n\t") => {
@@ -359,8 +359,14 @@ fn refused(error: Syntax, bytes: &[u8]) -> Refused {
         }
         Syntax::HeaderName => Refused::FieldName,
         Syntax::Token if is_in_target(bytes) => Refused::Target,
-        Syntax::Token => Refused::RequestLine,
+        Syntax::Token => line,
     }
+}
+
+/// Whether what came last would be a version, but for its number.
+fn is_in_version(bytes: &[u8]) -> bool {
+    let last = bytes.rsplit(|b| *b == b' ').next();
+    last.is_some_and(|text| text.starts_with(b"HTTP/"))
 }
 
 /// Whether the last byte is one that no target may hold; a line that ends without a version is no request line.
@@ -466,20 +472,23 @@ fn lists(value: &[u8], token: &[u8]) -> bool {
         .any(|element| element.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Digits alone, and said once: who says the same length twice may be two people (RFC 9110, 8.6 lets us refuse).
+/// Digits alone, and said once: who says the same length twice may be two people (RFC 9110, 8.6 lets us refuse). More than
+/// 63 bits are a negative number to some.
 fn length(value: &[u8], framing: &mut Framing) -> Result<(), Refused> {
     let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
     if !digits {
         return Err(Refused::Length);
     }
+    let length = value
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    if length > i64::MAX as u64 {
+        return Err(Refused::Length);
+    }
     if *framing != Framing::Unsaid {
         return Err(Refused::Lengths);
     }
-    *framing = Framing::Length(
-        value
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
-    );
+    *framing = Framing::Length(length);
     Ok(())
 }
 
@@ -703,6 +712,10 @@ mod tests {
                 Refused::Length,
             ),
             (
+                with("Content-Length: 9223372036854775808\r\n"),
+                Refused::Length,
+            ),
+            (
                 with("Transfer-Encoding: chunked, chunked\r\n"),
                 Refused::Coding,
             ),
@@ -789,7 +802,10 @@ mod tests {
             ),
             (format!("GET / HTTP/2.0\r\n{host}\r\n"), Refused::Version),
             (format!("GET / HTTP/1.2\r\n{host}\r\n"), Refused::Version),
-            (format!("GET / http/1.1\r\n{host}\r\n"), Refused::Version),
+            (
+                format!("GET / http/1.1\r\n{host}\r\n"),
+                Refused::RequestLine,
+            ),
             (
                 format!("GET  / HTTP/1.1\r\n{host}\r\n"),
                 Refused::RequestLine,
@@ -908,7 +924,7 @@ mod tests {
             ("HTTP/1.1 099 Odd\r\n\r\n", Refused::StatusLine),
             ("HTTP/1.1 999 Odd\r\n\r\n", Refused::StatusLine),
             ("HTTP/1.1 20 OK\r\n\r\n", Refused::StatusLine),
-            ("ICY 200 OK\r\n\r\n", Refused::Version),
+            ("ICY 200 OK\r\n\r\n", Refused::StatusLine),
             ("\r\nHTTP/1.1 200 OK\r\n\r\n", Refused::StatusLine),
             ("HTTP/2 200\r\n\r\n", Refused::Version),
         ];
