@@ -21,6 +21,9 @@ use super::message::{RequestHead, ResponseHead};
 /// Bytes of a response's head.
 const LARGEST_HEAD: usize = 64 << 10;
 
+/// Interim heads before an answer's own. A server that says for an hour that it is at work (102) says so every 20 seconds.
+const MOST_INTERIM: u32 = 200;
+
 /// Bytes of the read that a head is expected in. What comes behind it is copied once more, so it is not a whole scratch
 /// buffer; HAProxy's `tune.bufsize`.
 const HEAD_READ: usize = 16 << 10;
@@ -113,7 +116,7 @@ impl Connection {
             body,
             ended: false,
         };
-        let mut partial = Vec::new();
+        let mut begun = Begun::default();
         let mut unsent = Some(&request);
         let wire = self.wire.clone();
         let answer = poll_fn(|cx| {
@@ -126,7 +129,7 @@ impl Connection {
                 Poll::Ready(Err(Unsent::Server)) => sending.give_up(),
                 _ => {}
             }
-            poll_head(&wire, cx, &mut partial)
+            poll_head(&wire, cx, &mut begun)
         })
         .await;
         let (head, index, have) = match answer {
@@ -190,28 +193,35 @@ impl Upgrade {
 
 type Whole = (ResponseHead, ResponseIndex, Vec<u8>);
 
+/// What has come of an answer whose head is not whole.
+#[derive(Default)]
+struct Begun {
+    partial: Vec<u8>,
+    interim: u32,
+}
+
 /// A response's head; interim ones are passed over (RFC 9110, 15.2).
-fn poll_head(wire: &Wire, cx: &mut Context<'_>, partial: &mut Vec<u8>) -> Poll<Result<Whole, Why>> {
+fn poll_head(wire: &Wire, cx: &mut Context<'_>, begun: &mut Begun) -> Poll<Result<Whole, Why>> {
+    let Begun { partial, interim } = begun;
     loop {
         let read = ready!(wire.poll_read(cx, HEAD_READ, |bytes| {
             if bytes.is_empty() {
                 return Err(Why::Closed);
             }
             if partial.is_empty() {
-                let (whole, used) = heads(bytes)?;
+                let (whole, used) = heads(bytes, interim)?;
                 if whole.is_none() {
                     partial.extend_from_slice(&bytes[used..]);
                 }
                 return Ok(whole);
             }
             partial.extend_from_slice(bytes);
-            let (whole, used) = heads(partial)?;
+            let (whole, used) = heads(partial, interim)?;
             partial.drain(..used);
             Ok(whole)
         }));
         match read {
             Ok(Ok(Some(whole))) => return Poll::Ready(Ok(whole)),
-            Ok(Ok(None)) if partial.len() > LARGEST_HEAD => return Poll::Ready(Err(Why::Invalid)),
             Ok(Ok(None)) => {}
             Ok(Err(why)) => return Poll::Ready(Err(why)),
             Err(_) => return Poll::Ready(Err(Why::Closed)),
@@ -220,15 +230,22 @@ fn poll_head(wire: &Wire, cx: &mut Context<'_>, partial: &mut Vec<u8>) -> Poll<R
 }
 
 /// The final head in these bytes, if it is whole, and how many bytes of interim ones are done with.
-fn heads(bytes: &[u8]) -> Result<(Option<Whole>, usize), Why> {
+fn heads(bytes: &[u8], interim: &mut u32) -> Result<(Option<Whole>, usize), Why> {
     let mut used = 0;
     let mut index = Vec::new();
     loop {
         let rest = &bytes[used..];
-        let Some(found) = head::response(rest, &mut index).map_err(|_| Why::Invalid)? else {
-            return Ok((None, used));
+        let head = &rest[..rest.len().min(LARGEST_HEAD)];
+        let found = match head::response(head, &mut index).map_err(|_| Why::Invalid)? {
+            Some(found) => found,
+            None if rest.len() > LARGEST_HEAD => return Err(Why::Invalid),
+            None => return Ok((None, used)),
         };
         if (100..200).contains(&found.status) && found.status != 101 {
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(Why::Invalid);
+            }
             used += found.end;
             continue;
         }
