@@ -142,8 +142,8 @@ impl Connection {
             }
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // One that nobody asked for (RFC 9110, 7.8).
-            if !upgrade {
+            // One that nobody asked for, or within a request: the rest of it would be taken for the new protocol (RFC 9110, 7.8).
+            if !upgrade || !sending.is_done() {
                 return Err(NoAnswer {
                     why: Why::Invalid,
                     begun: true,
