@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, EXPECT, TE, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, TE, UPGRADE};
 use http::{HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
@@ -134,7 +134,7 @@ async fn send(
     peer: &HeaderValue,
 ) -> Result<client::Answer, (Fault, bool)> {
     exchange.record.stage = Stage::Head;
-    let head = outgoing(exchange, peer);
+    let head = outgoing(exchange, server, peer);
     let mut body = exchange.body.take().unwrap_or_default();
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
@@ -171,10 +171,14 @@ fn no_answer(why: Why, begun: bool) -> Fault {
 }
 
 /// The head that the server gets: what the plugins left, and what we say ourselves.
-fn outgoing(exchange: &Exchange, peer: &HeaderValue) -> RequestHead {
+fn outgoing(exchange: &Exchange, server: &Member, peer: &HeaderValue) -> RequestHead {
     let mut head = exchange.head.clone();
     let fields = &mut head.fields;
     forwarded::tell(fields, exchange, peer);
+    // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
+    if !fields.contains(&HOST) {
+        fields.set(&HOST, server.address.as_bytes());
+    }
     // The engine asks for a body as soon as a server takes it: the expectation ends here (RFC 9110, 10.1.1).
     fields.remove(&EXPECT);
     let mut options = "";
