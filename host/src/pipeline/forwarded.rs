@@ -40,16 +40,18 @@ pub fn distrust(fields: &mut Fields) {
     fields.remove_where(|name, _| {
         const PREFIX: &[u8; PREFIX_LENGTH] = b"x-forwarded-";
         match name.len() {
-            9 if name.eq_ignore_ascii_case(b"forwarded")
-                || name.eq_ignore_ascii_case(b"x-real-ip") =>
-            {
-                true
-            }
-            12 if name.eq_ignore_ascii_case(b"x-request-id") => true,
-            PREFIX_LENGTH.. => name[..PREFIX_LENGTH].eq_ignore_ascii_case(PREFIX),
+            9 => is_like(name, b"forwarded") || is_like(name, b"x-real-ip"),
+            12 if is_like(name, b"x-request-id") => true,
+            PREFIX_LENGTH.. => is_like(&name[..PREFIX_LENGTH], PREFIX),
             _ => false,
         }
     });
+}
+
+/// Whether it is that field to whoever makes variables of fields (RFC 3875, 4.1.18): `_` is as good as `-` there.
+fn is_like(name: &[u8], field: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.iter().zip(field).all(same)
 }
 
 /// The client that a chain of trusted proxies names: the rightmost address that is not itself trusted.
