@@ -76,7 +76,12 @@ impl Client {
 
     /// Reads one response; an error when the peer closes first.
     pub fn read(&mut self) -> io::Result<Message> {
-        Message::read_response(&mut self.stream, self.to_head)?
+        self.read_answer(self.to_head)
+    }
+
+    /// As `read`, for requests that were written in pieces: `to_head` says what was asked.
+    pub fn read_answer(&mut self, to_head: bool) -> io::Result<Message> {
+        Message::read_response(&mut self.stream, to_head)?
             .ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 

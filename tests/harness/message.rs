@@ -12,6 +12,8 @@ pub struct Message {
     pub headers: Vec<(String, String)>,
     /// With chunks joined.
     pub body: Vec<u8>,
+    /// The lines behind the last chunk, the empty one included.
+    pub trailers: Vec<u8>,
     /// The head's bytes, up to and including the empty line.
     pub head: Vec<u8>,
 }
@@ -23,7 +25,7 @@ impl Message {
             return Ok(None);
         };
         message.body = match message.framing()? {
-            Framing::Chunked => chunked(from)?,
+            Framing::Chunked => chunked(from, &mut message.trailers)?,
             Framing::Length(length) => exactly(from, length)?,
             Framing::Open => Vec::new(),
         };
@@ -44,7 +46,7 @@ impl Message {
             return Ok(Some(message));
         }
         message.body = match message.framing()? {
-            Framing::Chunked => chunked(from)?,
+            Framing::Chunked => chunked(from, &mut message.trailers)?,
             Framing::Length(length) => exactly(from, length)?,
             Framing::Open => {
                 let mut body = Vec::new();
@@ -153,15 +155,22 @@ fn exactly(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-fn chunked(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+fn chunked(from: &mut impl BufRead, trailers: &mut Vec<u8>) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(from)?;
         let digits = size.split(';').next().unwrap_or("").trim();
         let size = usize::from_str_radix(digits, 16).map_err(|_| broken(&size))?;
         if size == 0 {
-            while !line(from)?.is_empty() {}
-            return Ok(body);
+            loop {
+                let begin = trailers.len();
+                if from.read_until(b'\n', trailers)? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                if trailers[begin..].trim_ascii().is_empty() {
+                    return Ok(body);
+                }
+            }
         }
         body.extend(exactly(from, size)?);
         line(from)?;

@@ -1,13 +1,14 @@
 //! A real HTTP/1.1 server on a port of its own, which keeps what it was sent. How it answers is a function, so that a test
 //! can have one that is slow, breaks off, or lies.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::message::Message;
+use crate::recording::{Recording, Tee};
 
 /// How many requests are kept; all are counted.
 const KEPT: usize = 2000;
@@ -27,6 +28,8 @@ struct Shared {
     served: AtomicUsize,
     accepted: AtomicUsize,
     requests: Mutex<Vec<Message>>,
+    /// None: nobody asked for every byte.
+    recording: Option<Arc<Recording>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -48,10 +51,28 @@ impl Origin {
         Origin::on((Ipv4Addr::LOCALHOST, 0).into(), name, answer)
     }
 
+    /// As `answering`, and every byte of every connection is kept; see [`Origin::recording`].
+    pub fn recorded(
+        name: &str,
+        answer: impl Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        Origin::open(address, name, Some(Arc::default()), answer)
+    }
+
     /// As `answering`, on that address.
     pub fn on(
         address: SocketAddr,
         name: &str,
+        answer: impl Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::open(address, name, None, answer)
+    }
+
+    fn open(
+        address: SocketAddr,
+        name: &str,
+        recording: Option<Arc<Recording>>,
         answer: impl Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Origin {
         let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
@@ -61,6 +82,7 @@ impl Origin {
             served: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             requests: Mutex::default(),
+            recording,
             open: Mutex::default(),
         });
         let address = listener
@@ -98,6 +120,13 @@ impl Origin {
             .lock()
             .expect("no test panics while it holds this")
             .clone()
+    }
+
+    /// What came byte by byte, whatever it was; panics unless it was made by `recorded`.
+    #[track_caller]
+    pub fn recording(&self) -> &Recording {
+        let recording = self.shared.recording.as_deref();
+        recording.expect("the origin was made by `recorded`")
     }
 
     /// The newest request; panics when none came.
@@ -174,8 +203,21 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         .lock()
         .expect("no test panics while it holds this")
         .push(kept);
-    let mut reading = BufReader::new(reading);
-    while let Ok(Some(request)) = Message::read_request(&mut reading) {
+    match &shared.recording {
+        Some(recording) => {
+            let mut reading = BufReader::new(Tee::new(reading, recording.clone()));
+            answer_all(&mut reading, &mut stream, shared);
+            // What is no request is kept too.
+            let _ = io::copy(&mut reading, &mut io::sink());
+            reading.into_inner().ended();
+        }
+        None => answer_all(&mut BufReader::new(reading), &mut stream, shared),
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn answer_all(reading: &mut impl BufRead, stream: &mut TcpStream, shared: &Shared) {
+    while let Ok(Some(request)) = Message::read_request(reading) {
         shared.served.fetch_add(1, Ordering::SeqCst);
         {
             let mut requests = shared.requests.lock().expect("as above");
@@ -183,9 +225,10 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
                 requests.push(request.clone());
             }
         }
-        if (shared.answer)(&request, &mut stream).is_err() {
-            break;
+        if (shared.answer)(&request, stream).is_err() {
+            // Whoever answers until the end of the connection ends it here; what still comes is kept where it is recorded.
+            let _ = stream.shutdown(Shutdown::Write);
+            return;
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }

@@ -1,5 +1,6 @@
 //! Connections to servers: one request at a time, the answer's head, and its body as a stream.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,9 @@ use super::patience::Patience;
 
 /// Bytes of a response's head.
 const LARGEST_HEAD: usize = 64 << 10;
+
+/// Interim heads before an answer's own. A server that says for an hour that it is at work (102) says so every 20 seconds.
+const MOST_INTERIM: u32 = 200;
 
 /// Bytes of the read that a head is expected in. What comes behind it is copied once more, so it is not a whole scratch
 /// buffer; HAProxy's `tune.bufsize`.
@@ -114,6 +118,7 @@ impl Connection {
         body: Body,
         upgrade: bool,
         patience: Option<Patience>,
+        interim: impl Fn(ResponseHead),
     ) -> Result<Answer, NoAnswer> {
         let before = self.wire.bytes_read();
         let coding = if body.length().is_none() {
@@ -127,7 +132,7 @@ impl Connection {
             ended: false,
             patience,
         };
-        let mut partial = Vec::new();
+        let mut begun = Begun::default();
         let mut unsent = Some(request);
         let wire = self.wire.clone();
         let answer = poll_fn(|cx| {
@@ -140,7 +145,7 @@ impl Connection {
                 Poll::Ready(Err(Unsent::Server)) => sending.give_up(),
                 _ => {}
             }
-            poll_head(&wire, cx, &mut partial)
+            poll_head(&wire, cx, &mut begun, &interim)
         })
         .await;
         let (head, index, have) = match answer {
@@ -153,8 +158,8 @@ impl Connection {
             }
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // One that nobody asked for (RFC 9110, 7.8).
-            if !upgrade {
+            // One that nobody asked for, or within a request: the rest of it would be taken for the new protocol (RFC 9110, 7.8).
+            if !upgrade || !sending.is_done() {
                 return Err(NoAnswer {
                     why: Why::Invalid,
                     begun: true,
@@ -204,28 +209,40 @@ impl Upgrade {
 
 type Whole = (ResponseHead, ResponseIndex, Vec<u8>);
 
-/// A response's head; interim ones are passed over (RFC 9110, 15.2).
-fn poll_head(wire: &Wire, cx: &mut Context<'_>, partial: &mut Vec<u8>) -> Poll<Result<Whole, Why>> {
+/// What has come of an answer whose head is not whole.
+#[derive(Default)]
+struct Begun {
+    partial: Vec<u8>,
+    interim: u32,
+}
+
+/// A response's head; interim ones before it are told (RFC 9110, 15.2).
+fn poll_head(
+    wire: &Wire,
+    cx: &mut Context<'_>,
+    begun: &mut Begun,
+    tell: &impl Fn(ResponseHead),
+) -> Poll<Result<Whole, Why>> {
+    let Begun { partial, interim } = begun;
     loop {
         let read = ready!(wire.poll_read(cx, HEAD_READ, |bytes| {
             if bytes.is_empty() {
                 return Err(Why::Closed);
             }
             if partial.is_empty() {
-                let (whole, used) = heads(bytes)?;
+                let (whole, used) = heads(bytes, interim, tell)?;
                 if whole.is_none() {
                     partial.extend_from_slice(&bytes[used..]);
                 }
                 return Ok(whole);
             }
             partial.extend_from_slice(bytes);
-            let (whole, used) = heads(partial)?;
+            let (whole, used) = heads(partial, interim, tell)?;
             partial.drain(..used);
             Ok(whole)
         }));
         match read {
             Ok(Ok(Some(whole))) => return Poll::Ready(Ok(whole)),
-            Ok(Ok(None)) if partial.len() > LARGEST_HEAD => return Poll::Ready(Err(Why::Invalid)),
             Ok(Ok(None)) => {}
             Ok(Err(why)) => return Poll::Ready(Err(why)),
             Err(_) => return Poll::Ready(Err(Why::Closed)),
@@ -234,28 +251,39 @@ fn poll_head(wire: &Wire, cx: &mut Context<'_>, partial: &mut Vec<u8>) -> Poll<R
 }
 
 /// The final head in these bytes, if it is whole, and how many bytes of interim ones are done with.
-fn heads(bytes: &[u8]) -> Result<(Option<Whole>, usize), Why> {
+fn heads(
+    bytes: &[u8],
+    interim: &mut u32,
+    tell: &impl Fn(ResponseHead),
+) -> Result<(Option<Whole>, usize), Why> {
+    thread_local! {
+        static INDEX: RefCell<Vec<head::FieldAt>> = const { RefCell::new(Vec::new()) };
+    }
     let mut used = 0;
-    let mut index = Vec::new();
-    loop {
+    INDEX.with_borrow_mut(|index| loop {
         let rest = &bytes[used..];
-        let Some(found) = head::response(rest, &mut index).map_err(|_| Why::Invalid)? else {
-            return Ok((None, used));
+        let head = &rest[..rest.len().min(LARGEST_HEAD)];
+        let found = match head::response(head, index).map_err(|_| Why::Invalid)? {
+            Some(found) => found,
+            None if rest.len() > LARGEST_HEAD => return Err(Why::Invalid),
+            None => return Ok((None, used)),
         };
         if (100..200).contains(&found.status) && found.status != 101 {
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(Why::Invalid);
+            }
+            // What `Expect: 100-continue` asked for we have said ourselves.
+            if found.status != 100 {
+                tell(response_head(&rest[..found.end], &found, index)?);
+            }
             used += found.end;
             continue;
         }
         let have = rest[found.end..].to_vec();
-        return Ok((
-            Some((
-                response_head(&rest[..found.end], &found, &index)?,
-                found,
-                have,
-            )),
-            used,
-        ));
-    }
+        let head = response_head(&rest[..found.end], &found, index)?;
+        return Ok((Some((head, found, have)), used));
+    })
 }
 
 fn response_head(

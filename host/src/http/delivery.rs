@@ -66,6 +66,35 @@ enum Framed {
     UntilClose,
 }
 
+/// Bytes of interim answers that wait for a client to take them; a further one is dropped.
+const MOST_AHEAD: usize = 64 << 10;
+
+/// Has an interim answer (103, 102) sent to the client before the final one (RFC 9110, 15.2). Its hop-by-hop fields are gone.
+pub fn send_ahead(link: &Link, mut head: ResponseHead) {
+    let mut ahead = link.ahead().take();
+    if ahead.len() < MOST_AHEAD {
+        // It has no body to be long (RFC 9110, 8.6).
+        head.fields.remove(&CONTENT_LENGTH);
+        write_status(&head, &mut ahead);
+        head.fields.write(&mut ahead, |_| false);
+        ahead.extend_from_slice(b"\r\n");
+    }
+    link.ahead().set(ahead);
+}
+
+/// Writes what waits in `Link::ahead`, as far as the client takes it.
+pub(super) fn poll_ahead(wire: &Wire, link: &Link, cx: &mut Context<'_>) {
+    let mut ahead = link.ahead().take();
+    while !ahead.is_empty() {
+        match wire.poll_write(cx, &ahead) {
+            Poll::Ready(Ok(written)) if written > 0 => drop(ahead.drain(..written)),
+            // One that has gone away is met again when the answer is written.
+            _ => break,
+        }
+    }
+    link.ahead().set(ahead);
+}
+
 impl Outgoing {
     pub fn new(
         head: &ResponseHead,
@@ -113,6 +142,7 @@ impl Outgoing {
         delivery: &mut Delivery,
     ) -> bool {
         link.enter(Phase::Delivery, link.timeouts().body);
+        self.sink.begin_with(link.ahead().take());
         let mut head = Some(head);
         let mut ended = false;
         poll_fn(|cx| {
@@ -215,14 +245,7 @@ impl Outgoing {
     }
 }
 
-fn write_head(
-    head: &ResponseHead,
-    coding: Framed,
-    keep: bool,
-    version: http::Version,
-    upgraded: bool,
-    out: &mut Vec<u8>,
-) {
+fn write_status(head: &ResponseHead, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -236,6 +259,17 @@ fn write_head(
         ),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn write_head(
+    head: &ResponseHead,
+    coding: Framed,
+    keep: bool,
+    version: http::Version,
+    upgraded: bool,
+    out: &mut Vec<u8>,
+) {
+    write_status(head, out);
     head.fields.write(out, |_| false);
     match coding {
         Framed::Length(length) if !head.fields.contains(&CONTENT_LENGTH) => {

@@ -39,24 +39,31 @@ impl Known {
     pub fn of(name: &[u8]) -> Known {
         const PREFIX: &[u8; 12] = b"x-forwarded-";
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let like = |known: &[u8]| is_like(name, known);
         match name.len() {
             2 if is(b"te") => Known::Te,
             4 if is(b"host") => Known::Host,
             6 if is(b"expect") => Known::Expect,
             7 if is(b"upgrade") => Known::Upgrade,
             7 if is(b"referer") => Known::Referer,
-            9 if is(b"forwarded") || is(b"x-real-ip") => Known::Forwarding,
+            9 if like(b"forwarded") || like(b"x-real-ip") => Known::Forwarding,
             10 if is(b"connection") => Known::Connection,
             10 if is(b"keep-alive") => Known::Hop,
             10 if is(b"user-agent") => Known::UserAgent,
-            12 if is(b"x-request-id") => Known::Forwarding,
+            12 if like(b"x-request-id") => Known::Forwarding,
             14 if is(b"content-length") => Known::ContentLength,
             16 if is(b"proxy-connection") => Known::Hop,
             17 if is(b"transfer-encoding") => Known::TransferEncoding,
-            12.. if name[..12].eq_ignore_ascii_case(PREFIX) => Known::Forwarding,
+            12.. if like(PREFIX) => Known::Forwarding,
             _ => Known::Other,
         }
     }
+}
+
+/// Whether it is or begins with that field to whoever makes variables of fields (RFC 3875, 4.1.18): `_` is as good as `-` there.
+fn is_like(name: &[u8], field: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.iter().zip(field).all(same)
 }
 
 impl Kinds {
@@ -99,6 +106,8 @@ mod tests {
             ("X-Request-Id", Known::Forwarding),
             ("X-Forwarded-For", Known::Forwarding),
             ("x-forwarded-", Known::Forwarding),
+            ("X_Forwarded-For", Known::Forwarding),
+            ("x_real_ip", Known::Forwarding),
             ("x-forwarder-x", Known::Other),
             ("Connection", Known::Connection),
             ("Keep-Alive", Known::Hop),

@@ -71,6 +71,8 @@ pub struct Link {
     body_left: Cell<bool>,
     /// Why the exchange under way ends before its time.
     blame: Cell<Option<Blame>>,
+    /// For the client, before the answer that is awaited.
+    ahead: Cell<Vec<u8>>,
 }
 
 /// Who or what ended an exchange before its time.
@@ -133,6 +135,7 @@ impl Link {
             body_read: Cell::new(0),
             body_left: Cell::new(false),
             blame: Cell::new(None),
+            ahead: Cell::default(),
         });
         link.enter(Phase::Head, link.timeouts.head);
         link
@@ -304,6 +307,11 @@ impl Link {
 
     pub(super) fn body_was_left(&self) -> bool {
         self.body_left.get()
+    }
+
+    /// What is to be written to the client before the answer that is awaited.
+    pub(super) fn ahead(&self) -> &Cell<Vec<u8>> {
+        &self.ahead
     }
 
     /// Says why the exchange ends before its time; the first to speak is believed.

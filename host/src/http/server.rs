@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::body::{Body, FromClient};
 use super::client::Upgrade;
-use super::delivery::{Delivery, Ledger, Outgoing};
+use super::delivery::{Delivery, Ledger, Outgoing, poll_ahead};
 use super::h1::head::Refused;
 use super::h1::incoming::Incoming;
 use super::h1::request::{self, HEAD_READ, Heard};
@@ -252,9 +252,11 @@ async fn while_there<T>(
 ) -> Option<T> {
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => wire
-            .poll_gone(cx, link.timeouts().abort_on_close)
-            .map(|()| None),
+        Poll::Pending => {
+            poll_ahead(wire, link, cx);
+            wire.poll_gone(cx, link.timeouts().abort_on_close)
+                .map(|()| None)
+        }
     })
     .await
 }

@@ -67,13 +67,20 @@ async fn ask(pool: &PoolSite, exchange: &Exchange, call: Fetch) -> Result<Reply,
     let (head, body) = request(server, call);
     let again = body.is_empty() && head.is_idempotent();
     let answer = connection
-        .send(server.idle.clone(), &head, body, false, None)
+        .send(server.idle.clone(), &head, body, false, None, |_| {})
         .await;
     let answer = match answer {
         Err(failed) if again && !failed.begun => {
             let fresh = dial(server).await.ok_or(FetchError::Refused)?;
             fresh
-                .send(server.idle.clone(), &head, Body::empty(), false, None)
+                .send(
+                    server.idle.clone(),
+                    &head,
+                    Body::empty(),
+                    false,
+                    None,
+                    |_| {},
+                )
                 .await
         }
         answer => answer,

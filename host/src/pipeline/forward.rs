@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::header::HOST;
+use http::{Method, StatusCode, Version};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
@@ -18,7 +19,7 @@ use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::Phase;
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
-use crate::http::Body;
+use crate::http::{Body, ResponseHead, delivery, hop};
 use crate::net;
 
 /// Why an attempt failed.
@@ -139,11 +140,16 @@ async fn send(
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
-    let head = ToServer { exchange, peer };
+    let head = ToServer {
+        exchange,
+        server,
+        peer,
+    };
     let link = exchange.record.link.clone();
     let patience = Patience::new(link, pool.timeouts.send, first_byte);
     let home = server.idle.clone();
-    let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience)));
+    let interim = |head| send_ahead(exchange, head);
+    let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
     let begun = Instant::now();
     let answer = exchange
         .record
@@ -174,9 +180,18 @@ fn no_answer(why: Why, begun: bool) -> Fault {
     }
 }
 
+/// Passes an interim answer on, to a client that knows of such (RFC 9110, 15.2).
+fn send_ahead(exchange: &Exchange, mut head: ResponseHead) {
+    if exchange.record.head.version == Version::HTTP_11 {
+        hop::take(&mut head.fields);
+        delivery::send_ahead(&exchange.record.link, head);
+    }
+}
+
 /// The head that the server gets: what the plugins left, and what we say ourselves.
 struct ToServer<'a> {
     exchange: &'a Exchange,
+    server: &'a Member,
     peer: &'a str,
 }
 
@@ -192,6 +207,12 @@ impl Outgoing for ToServer<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let Exchange { record, said, .. } = self.exchange;
         record.head.write_line(out);
+        // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
+        if !record.head.fields.contains(&HOST) {
+            out.extend_from_slice(b"host: ");
+            out.extend_from_slice(self.server.address.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
         forwarded::write(self.exchange, self.peer, out);
         if said.trailers {
             out.extend_from_slice(b"te: trailers\r\n");

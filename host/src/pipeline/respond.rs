@@ -53,6 +53,9 @@ pub fn respond(
         fields.set(&UPGRADE, protocol);
         fields.set(&CONNECTION, "upgrade");
     }
+    if answer.head.status == StatusCode::NO_CONTENT {
+        fields.remove(&CONTENT_LENGTH);
+    }
     if answer.server.is_none() {
         bare_where_it_must_be(&exchange.record.head.method, &mut answer);
     }

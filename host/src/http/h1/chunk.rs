@@ -24,6 +24,10 @@ enum State {
         size: u64,
         digits: u8,
     },
+    /// Blanks behind the size: an extension may follow, but no more digits.
+    Blank {
+        size: u64,
+    },
     Extension {
         size: u64,
     },
@@ -122,8 +126,14 @@ impl Decoder {
                 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(Malformed),
-            (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Size { size, .. }, b';' | b' ' | b'\t') => State::Extension { size },
+            (
+                State::Size { size, .. } | State::Blank { size } | State::Extension { size },
+                b'\r',
+            ) => State::SizeLf { size },
+            (State::Size { size, .. } | State::Blank { size }, b' ' | b'\t') => {
+                State::Blank { size }
+            }
+            (State::Size { size, .. } | State::Blank { size }, b';') => State::Extension { size },
             (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => State::Extension { size },
             (State::SizeLf { size: 0 }, b'\n') => State::Trailers,
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
@@ -172,21 +182,34 @@ impl Decoder {
 }
 
 fn may_be_trailer(name: &str) -> bool {
-    const NEVER: [&str; 12] = [
+    const NEVER: [&str; 20] = [
         "transfer-encoding",
         "content-length",
         "host",
         "connection",
+        "keep-alive",
+        "proxy-connection",
         "trailer",
         "te",
         "upgrade",
+        "expect",
         "authorization",
+        "proxy-authorization",
         "cookie",
         "set-cookie",
         "content-encoding",
         "content-type",
+        "content-range",
+        // Who the client is: in a head we see to that ourselves.
+        "forwarded",
+        "x-real-ip",
+        "x-request-id",
     ];
-    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
+    const NEVER_LIKE: &str = "x-forwarded-";
+    let like = name
+        .get(..NEVER_LIKE.len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(NEVER_LIKE));
+    !like && !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -254,6 +277,9 @@ mod tests {
             "00000000000000004\r\n",
             "1;a\0\r\n",
             "1;a\nb\r\n",
+            "1 1\r\n",
+            "1 a\r\n",
+            "1 \n",
             &long,
             "0\r\nX: 1\n\r\n",
             "0\r\n X: 1\r\n\r\n",
@@ -261,6 +287,7 @@ mod tests {
             "0\r\nContent-Length: 1\r\n\r\n",
             "0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "0\r\nHost: x\r\n\r\n",
+            "0\r\nX-Forwarded-For: x\r\n\r\n",
             "0\r\nX\r\n\r\n",
         ];
         for text in cases {

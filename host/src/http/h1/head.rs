@@ -4,12 +4,15 @@
 //! httparse splits the bytes; the rules it leaves open are held here. The result is an index into the bytes: nothing is
 //! copied, nothing is allocated.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use httparse::{Error as Syntax, Status};
 
 /// Fields in a head; more is 431. HAProxy's `tune.http.maxhdr`, which is 101.
 pub const MOST_FIELDS: usize = 100;
+/// Bytes of a method; the longest that is registered, `UPDATEREDIRECTREF`, has 17.
+const MOST_METHOD: usize = 32;
 /// Bytes of a request target; more is 414. Apache's `LimitRequestLine` less the rest of the line.
 pub const MOST_TARGET: usize = 8_000;
 
@@ -83,7 +86,7 @@ pub enum Refused {
     LengthAndCoding,
     Length,
     Lengths,
-    /// `chunked` twice, or not last, or in HTTP/1.0.
+    /// `chunked` twice, or not last, or in HTTP/1.0; two fields.
     Coding,
     /// One that we don't know.
     UnknownCoding,
@@ -165,23 +168,68 @@ impl Refused {
 }
 
 /// None: the head is not whole yet. `fields` receives the index; it is cleared first.
+///
+/// Bytes may come in any pieces: what a longer piece is refused for, the shortest one that is refused is refused for too.
 pub fn request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<RequestIndex>, Refused> {
+    match read_request(bytes, fields) {
+        Err(why) => Err(earliest(bytes, why, |bytes| {
+            read_request(bytes, fields).err()
+        })),
+        read => read,
+    }
+}
+
+/// None: the head is not whole yet.
+pub fn response(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<ResponseIndex>, Refused> {
+    match read_response(bytes, fields) {
+        Err(why) => Err(earliest(bytes, why, |bytes| {
+            read_response(bytes, fields).err()
+        })),
+        read => read,
+    }
+}
+
+/// The rule that was broken first. Whatever is refused is refused in every longer piece too, so the first wrong byte can be
+/// searched by halves.
+fn earliest(
+    bytes: &[u8],
+    mut why: Refused,
+    mut read: impl FnMut(&[u8]) -> Option<Refused>,
+) -> Refused {
+    let (mut passed, mut refused) = (0, bytes.len());
+    while passed + 1 < refused {
+        let middle = passed.midpoint(refused);
+        match read(&bytes[..middle]) {
+            Some(earlier) => (why, refused) = (earlier, middle),
+            None => passed = middle,
+        }
+    }
+    why
+}
+
+fn read_request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<RequestIndex>, Refused> {
     fields.clear();
     let skipped = leading_line(bytes)?;
     let rest = &bytes[skipped..];
-    check_target_length(rest)?;
     let mut slots = [const { std::mem::MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let end = match parsed.parse_with_uninit_headers(rest, &mut slots) {
         Ok(Status::Complete(end)) => end,
-        Ok(Status::Partial) => return check_line_ends(rest).map(|()| None),
-        Err(error) => return Err(refused(error, rest)),
+        Ok(Status::Partial) => {
+            check_begun_target(rest)?;
+            return check_line_ends(rest).map(|()| None);
+        }
+        Err(error) => return Err(refused(error, rest, Refused::RequestLine)),
     };
-    check_line_ends(&rest[..end])?;
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
         return Err(Refused::RequestLine);
     };
+    // In the order of the bytes: what could be refused before the head was whole comes first.
+    if target.len() > MOST_TARGET {
+        return Err(Refused::TargetTooLong);
+    }
+    check_line_ends(&rest[..end])?;
     let at = |part: &[u8]| place(bytes, part);
     let version = if version == 0 {
         Version::Http10
@@ -195,6 +243,11 @@ pub fn request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<Request
     if common.hosts > 1 {
         return Err(Refused::Hosts);
     }
+    let expects = match common.expectation {
+        None => false,
+        Some(what) if is_continue(what) => version == Version::Http11,
+        Some(_) => return Err(Refused::Expectation),
+    };
     Ok(Some(RequestIndex {
         end: skipped + end,
         method: at(method.as_bytes()),
@@ -204,20 +257,26 @@ pub fn request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<Request
         host,
         framing: common.framing,
         keep_alive: common.keep_alive,
-        expects: common.expects,
+        expects,
     }))
 }
 
-/// None: the head is not whole yet.
-pub fn response(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<ResponseIndex>, Refused> {
+fn read_response(
+    bytes: &[u8],
+    fields: &mut Vec<FieldAt>,
+) -> Result<Option<ResponseIndex>, Refused> {
     fields.clear();
+    // httparse passes over empty lines; before a status line there are none (RFC 9112, 2.2).
+    if matches!(bytes.first(), Some(b'\r' | b'\n')) {
+        return Err(Refused::StatusLine);
+    }
     let mut slots = [const { std::mem::MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let end = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots) {
         Ok(Status::Complete(end)) => end,
         Ok(Status::Partial) => return check_line_ends(bytes).map(|()| None),
-        Err(error) => return Err(refused(error, bytes)),
+        Err(error) => return Err(refused(error, bytes, Refused::StatusLine)),
     };
     check_line_ends(&bytes[..end])?;
     let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
@@ -259,18 +318,14 @@ fn leading_line(bytes: &[u8]) -> Result<usize, Refused> {
     }
 }
 
-fn check_target_length(bytes: &[u8]) -> Result<(), Refused> {
-    let line = bytes.len().min(MOST_TARGET + 64);
-    let Some(begin) = memchr::memchr(b' ', &bytes[..line]) else {
+/// Of a head that is fine so far: a target that is too long need not be awaited.
+fn check_begun_target(bytes: &[u8]) -> Result<(), Refused> {
+    let Some(begin) = memchr::memchr(b' ', bytes) else {
         return Ok(());
     };
-    let target = &bytes[begin + 1..];
-    let window = &target[..target.len().min(MOST_TARGET + 1)];
-    let long = window.len() > MOST_TARGET && memchr::memchr2(b' ', b'\r', window).is_none();
-    if long {
-        Err(Refused::TargetTooLong)
-    } else {
-        Ok(())
+    match bytes[begin + 1..].get(..=MOST_TARGET) {
+        Some(window) if memchr::memchr(b' ', window).is_none() => Err(Refused::TargetTooLong),
+        _ => Ok(()),
     }
 }
 
@@ -288,24 +343,39 @@ fn check_line_ends(bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-fn refused(error: Syntax, bytes: &[u8]) -> Refused {
+/// What httparse found, by our names; `line` is that of a first line. The last byte is the wrong one: `earliest` sees to that.
+fn refused(error: Syntax, bytes: &[u8], line: Refused) -> Refused {
+    if check_line_ends(bytes).is_err() {
+        return Refused::LineEnd;
+    }
     match error {
         Syntax::TooManyHeaders => Refused::TooManyFields,
-        Syntax::Version => Refused::Version,
-        Syntax::NewLine if check_line_ends(bytes).is_err() => Refused::LineEnd,
-        Syntax::NewLine => Refused::RequestLine,
+        Syntax::Version if is_in_version(bytes) => Refused::Version,
+        Syntax::Version | Syntax::NewLine => line,
         Syntax::Status => Refused::StatusLine,
         Syntax::HeaderValue => Refused::FieldValue,
-        Syntax::HeaderName if has_folded_line(bytes) => Refused::Folded,
+        Syntax::HeaderName if bytes.ends_with(b"\n ") || bytes.ends_with(b"\n\t") => {
+            Refused::Folded
+        }
         Syntax::HeaderName => Refused::FieldName,
-        Syntax::Token => Refused::RequestLine,
+        Syntax::Token if is_in_target(bytes) => Refused::Target,
+        Syntax::Token => line,
     }
 }
 
-fn has_folded_line(bytes: &[u8]) -> bool {
-    bytes
-        .windows(3)
-        .any(|w| w[0] == b'\r' && w[1] == b'\n' && matches!(w[2], b' ' | b'\t'))
+/// Whether what came last would be a version, but for its number.
+fn is_in_version(bytes: &[u8]) -> bool {
+    let last = bytes.rsplit(|b| *b == b' ').next();
+    last.is_some_and(|text| text.starts_with(b"HTTP/"))
+}
+
+/// Whether the last byte is one that no target may hold; a line that ends without a version is no request line.
+fn is_in_target(bytes: &[u8]) -> bool {
+    match bytes.split_last() {
+        Some((b'\r', _)) | None => false,
+        Some((b' ', before)) => before.contains(&b' ') && !before.ends_with(b" "),
+        Some((_, before)) => before.contains(&b' '),
+    }
 }
 
 fn place(bytes: &[u8], part: &[u8]) -> Range<u32> {
@@ -318,7 +388,7 @@ fn place(bytes: &[u8], part: &[u8]) -> Range<u32> {
 struct Common<'a> {
     framing: Framing,
     keep_alive: bool,
-    expects: bool,
+    expectation: Option<&'a [u8]>,
     host: Option<&'a [u8]>,
     hosts: u32,
 }
@@ -332,7 +402,7 @@ fn common<'a>(
     let mut common = Common {
         framing: Framing::Unsaid,
         keep_alive: version == Version::Http11,
-        expects: false,
+        expectation: None,
         host: None,
         hosts: 0,
     };
@@ -347,19 +417,16 @@ fn common<'a>(
                 common.host = Some(value);
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refused::Expectation);
-                }
-                common.expects = version == Version::Http11;
+                // One that we know does not hide another.
+                let known = common.expectation.filter(|value| !is_continue(value));
+                common.expectation = known.or(Some(value));
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 common.keep_alive |= lists(value, b"keep-alive");
                 close |= lists(value, b"close");
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                length(value, &mut common.framing)?
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            14 if is_named(name, b"content-length")? => length(value, &mut common.framing)?,
+            17 if is_named(name, b"transfer-encoding")? => {
                 codings += 1;
                 coding = Some(value);
             }
@@ -381,26 +448,47 @@ fn common<'a>(
     Ok(common)
 }
 
+/// Whether it is that field. With `_` for `-` it is nobody's, but whoever makes variables of fields (RFC 3875, 4.1.18) takes
+/// it for that one.
+fn is_named(name: &[u8], field: &[u8]) -> Result<bool, Refused> {
+    if name.eq_ignore_ascii_case(field) {
+        return Ok(true);
+    }
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    if name.iter().zip(field).all(same) {
+        Err(Refused::FieldName)
+    } else {
+        Ok(false)
+    }
+}
+
+fn is_continue(expectation: &[u8]) -> bool {
+    expectation.eq_ignore_ascii_case(b"100-continue")
+}
+
 fn lists(value: &[u8], token: &[u8]) -> bool {
     value
         .split(|b| *b == b',')
         .any(|element| element.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Digits alone, and said once: who says the same length twice may be two people (RFC 9110, 8.6 lets us refuse).
+/// Digits alone, and said once: who says the same length twice may be two people (RFC 9110, 8.6 lets us refuse). More than
+/// 63 bits are a negative number to some.
 fn length(value: &[u8], framing: &mut Framing) -> Result<(), Refused> {
     let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
     if !digits {
         return Err(Refused::Length);
     }
+    let length = value
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    if length > i64::MAX as u64 {
+        return Err(Refused::Length);
+    }
     if *framing != Framing::Unsaid {
         return Err(Refused::Lengths);
     }
-    *framing = Framing::Length(
-        value
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
-    );
+    *framing = Framing::Length(length);
     Ok(())
 }
 
@@ -414,9 +502,12 @@ fn transfer_coding(value: &[u8], version: Version, framing: Framing) -> Result<F
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(Framing::Chunked);
     }
-    let known = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
-    let any_known = value.split(|b| *b == b',').any(known);
-    Err(if any_known || value.is_empty() {
+    let codings = || value.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let chunked = codings().filter(|coding| is_chunked(coding)).count();
+    let last = codings().next_back().is_some_and(is_chunked);
+    let wrong = codings().any(<[u8]>::is_empty) || chunked > 1 || (chunked == 1 && !last);
+    Err(if wrong {
         Refused::Coding
     } else {
         Refused::UnknownCoding
@@ -430,11 +521,9 @@ struct Form<'a> {
 
 /// RFC 9112, 3.2.
 fn target_form<'a>(method: &str, target: &'a str) -> Result<Form<'a>, Refused> {
-    if method.len() > 32 {
+    // `get` is another method than `GET`, but not to everybody.
+    if method.len() > MOST_METHOD || method.bytes().any(|b| b.is_ascii_lowercase()) {
         return Err(Refused::Method);
-    }
-    if target.len() > MOST_TARGET {
-        return Err(Refused::TargetTooLong);
     }
     // httparse lets bytes beyond ASCII through; a fragment is never sent (RFC 9110, 7.1).
     if target.bytes().any(|b| !b.is_ascii_graphic() || b == b'#') {
@@ -456,7 +545,7 @@ fn target_form<'a>(method: &str, target: &'a str) -> Result<Form<'a>, Refused> {
     });
     let rest = &target[scheme.ok_or(Refused::Target)?.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if authority.is_empty() || !is_authority(authority.as_bytes()) {
+    if !is_authority(authority.as_bytes()) {
         return Err(Refused::Target);
     }
     Ok(Form {
@@ -477,7 +566,8 @@ fn check_host(
             Err(Refused::NoHost)
         };
     };
-    if !host.is_empty() && !is_authority(host) {
+    // Empty, it would make an http URI without a host, which is none (RFC 9110, 4.2.1).
+    if !is_authority(host) {
         return Err(Refused::Host);
     }
     match authority {
@@ -490,26 +580,48 @@ fn check_host(
 
 /// `host`, `host:port`, `[address]:port` (RFC 3986, 3.2, without user information).
 fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text.strip_prefix(b"[") {
+    let (host_ok, port) = match text.strip_prefix(b"[") {
         Some(rest) => {
             let Some(close) = memchr::memchr(b']', rest) else {
                 return false;
             };
-            let inside = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
-            if close == 0 || !rest[..close].iter().all(inside) {
-                return false;
-            }
-            (&b"x"[..], &rest[close + 1..])
+            (is_ipv6(&rest[..close]), &rest[close + 1..])
         }
-        None => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+        None => {
+            let (name, port) = text.split_at(memchr::memchr(b':', text).unwrap_or(text.len()));
+            (is_name(name), port)
+        }
     };
-    let name = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(b);
     let port_ok = match port.split_first() {
         None => true,
-        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some((b':', digits)) => is_port(digits),
         Some(_) => false,
     };
-    !host.is_empty() && host.iter().all(name) && port_ok
+    host_ok && port_ok
+}
+
+fn is_ipv6(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+/// What RFC 3986 allows in a name, less the comma: two hosts that somebody joined to one list have one.
+fn is_name(text: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b);
+    let escapes_ok = |text: &[u8]| {
+        memchr::memchr_iter(b'%', text)
+            .all(|at| matches!(text.get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit)))
+    };
+    !text.is_empty() && text.iter().all(allowed) && escapes_ok(text)
+}
+
+/// Empty is the scheme's own.
+fn is_port(digits: &[u8]) -> bool {
+    let value = |digits: &[u8]| {
+        digits
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'))
+    };
+    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && value(digits) <= 65_535
 }
 
 #[cfg(test)]
@@ -600,6 +712,10 @@ mod tests {
                 Refused::Length,
             ),
             (
+                with("Content-Length: 9223372036854775808\r\n"),
+                Refused::Length,
+            ),
+            (
                 with("Transfer-Encoding: chunked, chunked\r\n"),
                 Refused::Coding,
             ),
@@ -608,9 +724,16 @@ mod tests {
                 Refused::Coding,
             ),
             (
-                with("Transfer-Encoding: gzip, chunked\r\n"),
+                with("Transfer-Encoding: chunked, gzip\r\n"),
                 Refused::Coding,
             ),
+            (with("Transfer-Encoding: chunked,\r\n"), Refused::Coding),
+            (
+                with("Transfer-Encoding: gzip, chunked\r\n"),
+                Refused::UnknownCoding,
+            ),
+            (with("Content_Length: 1\r\n"), Refused::FieldName),
+            (with("transfer_encoding: chunked\r\n"), Refused::FieldName),
             (
                 with("Transfer-Encoding: xchunked\r\n"),
                 Refused::UnknownCoding,
@@ -627,15 +750,27 @@ mod tests {
             (with("X-A: a\0\r\n"), Refused::FieldValue),
             (with("X-A: a\u{7f}\r\n"), Refused::FieldValue),
             (with("X-A: a\nX-B: b\r\n"), Refused::LineEnd),
-            (with("X-A: a\rX-B: b\r\n"), Refused::FieldValue),
+            (with("X-A: a\rX-B: b\r\n"), Refused::LineEnd),
             (with("Host: h\r\n"), Refused::Hosts),
             (with("Expect: 200-ok\r\n"), Refused::Expectation),
+            (
+                with("Expect: 200-ok\r\nExpect: 100-continue\r\n"),
+                Refused::Expectation,
+            ),
             ("GET / HTTP/1.1\n\n".into(), Refused::LineEnd),
             ("GET / HTTP/1.1\r\n\r\n".into(), Refused::NoHost),
             ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(), Refused::Host),
             ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into(), Refused::Host),
             ("GET / HTTP/1.1\r\nHost: u@h\r\n\r\n".into(), Refused::Host),
             ("GET / HTTP/1.1\r\nHost: h:x\r\n\r\n".into(), Refused::Host),
+            (
+                "GET / HTTP/1.1\r\nHost: h:65536\r\n\r\n".into(),
+                Refused::Host,
+            ),
+            ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n".into(), Refused::Host),
+            ("GET / HTTP/1.1\r\nHost: a%2\r\n\r\n".into(), Refused::Host),
+            ("GET / HTTP/1.1\r\nHost: [1]\r\n\r\n".into(), Refused::Host),
+            ("GET / HTTP/1.1\r\nHost: \r\n\r\n".into(), Refused::Host),
             (
                 format!("GET http://other/ HTTP/1.1\r\n{host}\r\n"),
                 Refused::OtherHost,
@@ -647,6 +782,8 @@ mod tests {
             (format!("GET x HTTP/1.1\r\n{host}\r\n"), Refused::Target),
             (format!("GET * HTTP/1.1\r\n{host}\r\n"), Refused::Target),
             (format!("GET /a#b HTTP/1.1\r\n{host}\r\n"), Refused::Target),
+            (format!("GET /a\0 HTTP/1.1\r\n{host}\r\n"), Refused::Target),
+            (format!("get / HTTP/1.1\r\n{host}\r\n"), Refused::Method),
             (
                 format!("GET /\u{fc} HTTP/1.1\r\n{host}\r\n"),
                 Refused::Target,
@@ -665,7 +802,10 @@ mod tests {
             ),
             (format!("GET / HTTP/2.0\r\n{host}\r\n"), Refused::Version),
             (format!("GET / HTTP/1.2\r\n{host}\r\n"), Refused::Version),
-            (format!("GET / http/1.1\r\n{host}\r\n"), Refused::Version),
+            (
+                format!("GET / http/1.1\r\n{host}\r\n"),
+                Refused::RequestLine,
+            ),
             (
                 format!("GET  / HTTP/1.1\r\n{host}\r\n"),
                 Refused::RequestLine,
@@ -703,9 +843,56 @@ mod tests {
     }
 
     #[test]
+    fn the_first_rule_that_is_broken_counts() {
+        let many = "A: b\r\n".repeat(MOST_FIELDS + 1);
+        let long = "a".repeat(MOST_TARGET);
+        let cases = [
+            (
+                format!("GET / HTTP/1.1\nHost: h\r\n{many}\r\n"),
+                Refused::LineEnd,
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nA b\r\n{many}\r\n"),
+                Refused::FieldName,
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nA: \0\r\n b\n\n"),
+                Refused::FieldValue,
+            ),
+            (format!("GET /\0{long} HTTP/1.1\r\n\r\n"), Refused::Target),
+            (
+                format!("GET /{long}\0 HTTP/1.1\r\n\r\n"),
+                Refused::TargetTooLong,
+            ),
+            (
+                format!("GET /{long} HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n"),
+                Refused::TargetTooLong,
+            ),
+        ];
+        for (text, expected) in cases {
+            for end in 0..=text.len() {
+                let verdict = read(&text[..end]);
+                assert!(
+                    matches!(verdict, Ok(None)) || verdict == Err(expected),
+                    "{verdict:?}: {text:?}"
+                );
+            }
+            assert_eq!(read(&text), Err(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_may_say_what_only_a_request_means() {
+        assert!(
+            answer("HTTP/1.1 200 OK\r\nExpect: x\r\n\r\n")
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    #[test]
     fn an_old_client_need_not_name_a_host() {
         assert!(read("GET / HTTP/1.0\r\n\r\n").unwrap().is_some());
-        assert!(read("GET / HTTP/1.1\r\nHost: \r\n\r\n").unwrap().is_some());
         assert!(
             read("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n")
                 .unwrap()
@@ -737,7 +924,8 @@ mod tests {
             ("HTTP/1.1 099 Odd\r\n\r\n", Refused::StatusLine),
             ("HTTP/1.1 999 Odd\r\n\r\n", Refused::StatusLine),
             ("HTTP/1.1 20 OK\r\n\r\n", Refused::StatusLine),
-            ("ICY 200 OK\r\n\r\n", Refused::Version),
+            ("ICY 200 OK\r\n\r\n", Refused::StatusLine),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Refused::StatusLine),
             ("HTTP/2 200\r\n\r\n", Refused::Version),
         ];
         for (text, expected) in cases {

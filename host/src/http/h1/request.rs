@@ -49,8 +49,9 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                     return Ok(Some(heard));
                 }
                 partial.extend_from_slice(bytes);
-                // Only a line's end can complete a head, or spoil it.
-                if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+                // Only a line's end can complete a head, or spoil it; or that there is none.
+                let ends_no_line = memchr::memchr2(b'\n', b'\r', bytes).is_none();
+                if ends_no_line && partial.len() <= most {
                     Ok(Some(None))
                 } else {
                     hear(&partial, most).map(Some)
@@ -60,9 +61,6 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
         .await;
         match read {
             Ok(Ok(Some(Some(heard)))) => return Ok(Some(heard)),
-            Ok(Ok(Some(None))) if partial.len() > most => {
-                return Err(Unreadable::HeadTooLarge);
-            }
             Ok(Ok(Some(None))) => {}
             Ok(Err(why)) => return Err(why),
             // The client has gone away, in the middle of a head perhaps: there is nobody to answer.
@@ -77,12 +75,13 @@ fn hear(bytes: &[u8], most: usize) -> Result<Option<Box<Heard>>, Unreadable> {
         static INDEX: RefCell<Vec<FieldAt>> = const { RefCell::new(Vec::new()) };
     }
     INDEX.with_borrow_mut(|fields| {
-        let Some(found) = head::request(bytes, fields).map_err(Unreadable::Refused)? else {
-            return Ok(None);
+        // What lies behind it is not looked at, so that it does not matter how much of it has come.
+        let head = &bytes[..bytes.len().min(most)];
+        let found = match head::request(head, fields).map_err(Unreadable::Refused)? {
+            Some(found) => found,
+            None if bytes.len() > most => return Err(Unreadable::HeadTooLarge),
+            None => return Ok(None),
         };
-        if found.end > most {
-            return Err(Unreadable::HeadTooLarge);
-        }
         Ok(Some(Box::new(Heard {
             head: request_head(&bytes[..found.end], &found, fields)?,
             framing: found.framing,
@@ -106,13 +105,19 @@ fn request_head(
     if let (None, Some(authority)) = (&found.host, &found.authority) {
         fields.append_sent(&HOST, part(authority));
     }
+    // An absolute form with nothing behind its authority (RFC 9112, 3.2.4).
+    let target = if found.target.is_empty() && method == Method::OPTIONS {
+        &b"*"[..]
+    } else {
+        part(&found.target)
+    };
     let version = match found.version {
         Version::Http10 => http::Version::HTTP_10,
         Version::Http11 => http::Version::HTTP_11,
     };
     Ok(RequestHead {
         method,
-        target: Target::new(part(&found.target)),
+        target: Target::new(target),
         version,
         fields,
     })

@@ -38,6 +38,12 @@ impl Sink {
         }
     }
 
+    /// These bytes go before all others.
+    pub fn begin_with(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.is_empty(), "nothing has been sent yet");
+        self.pending = bytes;
+    }
+
     /// Gathers what `fill` gives and writes it at once, as far as the peer takes it.
     pub fn send<T>(
         &mut self,

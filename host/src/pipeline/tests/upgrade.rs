@@ -92,3 +92,19 @@ async fn a_silent_tunnel_is_closed() {
         (Some("tunnel-timeout"), "cD")
     );
 }
+
+#[tokio::test]
+async fn a_change_of_protocol_within_a_request_is_no_answer() {
+    let origin = Origin::saying(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    )
+    .await;
+    let proxy = Setup::with(&[origin.address]).start().await;
+    let mut client = proxy.client().await;
+    let ask = ASK.replacen("GET", "POST", 1);
+    client
+        .send(ask.replace("sec-", "content-length: 10\r\nsec-") + "half")
+        .await;
+    assert_eq!(client.response().await.status, 502);
+    assert_eq!(proxy.events.first().await.fault, Some("bad-response"));
+}
