@@ -26,7 +26,11 @@ impl<const N: usize> Write for Text<N> {
         let fits = more.floor_char_boundary(N - begin);
         self.bytes[begin..begin + fits].copy_from_slice(&more.as_bytes()[..fits]);
         self.length += fits as u8;
-        if fits == more.len() { Ok(()) } else { Err(fmt::Error) }
+        if fits == more.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
     }
 }
 

@@ -260,29 +260,31 @@ fn heads(
         static INDEX: RefCell<Vec<head::FieldAt>> = const { RefCell::new(Vec::new()) };
     }
     let mut used = 0;
-    INDEX.with_borrow_mut(|index| loop {
-        let rest = &bytes[used..];
-        let head = &rest[..rest.len().min(LARGEST_HEAD)];
-        let found = match head::response(head, index).map_err(|_| Why::Invalid)? {
-            Some(found) => found,
-            None if rest.len() > LARGEST_HEAD => return Err(Why::Invalid),
-            None => return Ok((None, used)),
-        };
-        if (100..200).contains(&found.status) && found.status != 101 {
-            *interim += 1;
-            if *interim > MOST_INTERIM {
-                return Err(Why::Invalid);
+    INDEX.with_borrow_mut(|index| {
+        loop {
+            let rest = &bytes[used..];
+            let head = &rest[..rest.len().min(LARGEST_HEAD)];
+            let found = match head::response(head, index).map_err(|_| Why::Invalid)? {
+                Some(found) => found,
+                None if rest.len() > LARGEST_HEAD => return Err(Why::Invalid),
+                None => return Ok((None, used)),
+            };
+            if (100..200).contains(&found.status) && found.status != 101 {
+                *interim += 1;
+                if *interim > MOST_INTERIM {
+                    return Err(Why::Invalid);
+                }
+                // What `Expect: 100-continue` asked for we have said ourselves.
+                if found.status != 100 {
+                    tell(response_head(&rest[..found.end], &found, index)?);
+                }
+                used += found.end;
+                continue;
             }
-            // What `Expect: 100-continue` asked for we have said ourselves.
-            if found.status != 100 {
-                tell(response_head(&rest[..found.end], &found, index)?);
-            }
-            used += found.end;
-            continue;
+            let have = rest[found.end..].to_vec();
+            let head = response_head(&rest[..found.end], &found, index)?;
+            return Ok((Some((head, found, have)), used));
         }
-        let have = rest[found.end..].to_vec();
-        let head = response_head(&rest[..found.end], &found, index)?;
-        return Ok((Some((head, found, have)), used));
     })
 }
 

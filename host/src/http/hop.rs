@@ -33,9 +33,7 @@ pub fn take(fields: &mut Fields) -> Said {
         }
     }
     let te = fields.of_kind(Known::Te);
-    said.trailers = te
-        .flat_map(|(_, value)| tokens(value))
-        .any(is_trailers);
+    said.trailers = te.flat_map(|(_, value)| tokens(value)).any(is_trailers);
     if wants_upgrade {
         let wanted = fields.of_kind(Known::Upgrade).next();
         said.upgrade = wanted

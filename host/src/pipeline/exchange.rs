@@ -52,7 +52,9 @@ impl Exchange {
             return false;
         };
         let before = std::mem::replace(target, changed);
-        self.record.target_sent.get_or_insert_with(|| Box::new(before));
+        self.record
+            .target_sent
+            .get_or_insert_with(|| Box::new(before));
         true
     }
 

@@ -140,22 +140,20 @@ async fn send(
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
-    let head = ToServer {
-        exchange,
-        server,
-        peer,
-    };
-    let link = exchange.record.link.clone();
-    let patience = Patience::new(link, pool.timeouts.send, first_byte);
-    let home = server.idle.clone();
-    let interim = |head| send_ahead(exchange, head);
-    let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
     let begun = Instant::now();
-    let answer = exchange
-        .record
-        .link
-        .wait(Phase::FirstByte, first_byte, sending)
-        .await;
+    let answer = {
+        let head = ToServer {
+            exchange,
+            server,
+            peer,
+        };
+        let link = &exchange.record.link;
+        let patience = Patience::new(link.clone(), pool.timeouts.send, first_byte);
+        let home = server.idle.clone();
+        let interim = |head| send_ahead(exchange, head);
+        let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
+        link.wait(Phase::FirstByte, first_byte, sending).await
+    };
     match answer {
         Ok(Ok(answer)) => {
             let took = begun.elapsed();

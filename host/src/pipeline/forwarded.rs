@@ -8,8 +8,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use http::header::FORWARDED;
 use http::HeaderName;
+use http::header::FORWARDED;
 use smallvec::SmallVec;
 
 use super::exchange::Exchange;
@@ -122,7 +122,10 @@ impl RequestId {
         let mut text = [0; 32];
         let bytes = random.into_iter().flat_map(u64::to_be_bytes);
         for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+            *pair = [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ];
         }
         RequestId(text.into())
     }
@@ -155,7 +158,11 @@ pub fn write(exchange: &Exchange, peer: &str, out: &mut Vec<u8>) {
     let (proto, host) = (stands(&PROTO), stands(&FORWARDED_HOST));
     fields.write(out, |name| {
         let is = |ours: &HeaderName| name.eq_ignore_ascii_case(ours.as_str().as_bytes());
-        is(&FOR) || is(&REAL_IP) || is(&REQUEST_ID) || !proto && is(&PROTO) || !host && is(&FORWARDED_HOST)
+        is(&FOR)
+            || is(&REAL_IP)
+            || is(&REQUEST_ID)
+            || !proto && is(&PROTO)
+            || !host && is(&FORWARDED_HOST)
     });
     let before = if theirs { fields.joined(&FOR) } else { None };
     let client = if exchange.trusted {
@@ -289,7 +296,9 @@ mod tests {
         assert_eq!(id.as_str(), "0123456789abcdeffedcba9876543210");
         assert!(RequestId::given(&fields(&[("x-request-id", "a b")])).is_none());
         assert_eq!(
-            RequestId::given(&fields(&[("x-request-id", "a-b")])).unwrap().as_str(),
+            RequestId::given(&fields(&[("x-request-id", "a-b")]))
+                .unwrap()
+                .as_str(),
             "a-b"
         );
     }

@@ -23,7 +23,8 @@ use crate::http::{Link, RequestHead, hop};
 /// A client's connection.
 pub struct Connection {
     pub worker: Rc<Worker>,
-    pub place: Place,
+    /// Given up as the connection ends.
+    pub _place: Place,
     pub link: Rc<Link>,
     pub listener: Rc<str>,
     pub facts: Rc<ConnectionFacts>,
@@ -48,7 +49,10 @@ impl Service for Connection {
 
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
         let site = self.worker.site();
-        respond::unreadable(self.record(&site, RequestHead::none(), began, Instant::now()), why.into())
+        respond::unreadable(
+            self.record(&site, RequestHead::none(), began, Instant::now()),
+            why.into(),
+        )
     }
 
     fn was_silent(&self, silence: Silence) {
@@ -102,13 +106,7 @@ impl Connection {
         }
     }
 
-    fn record(
-        &self,
-        site: &Site,
-        head: RequestHead,
-        began: Instant,
-        read: Instant,
-    ) -> Box<Record> {
+    fn record(&self, site: &Site, head: RequestHead, began: Instant, read: Instant) -> Box<Record> {
         Box::new(Record {
             worker: self.worker.clone(),
             link: self.link.clone(),

@@ -176,7 +176,7 @@ impl Worker {
         let site = self.site();
         let connection = Connection {
             worker: self.clone(),
-            place,
+            _place: place,
             link: Link::new(timeouts(site.listener(&listener))),
             facts: Rc::new(ConnectionFacts {
                 client,

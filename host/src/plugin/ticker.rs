@@ -134,7 +134,10 @@ impl Shared {
     /// Sleeps until a call wakes it.
     fn doze(&self) {
         self.asleep.store(true, Ordering::SeqCst);
-        while !look().running && self.asleep.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
+        while !look().running
+            && self.asleep.load(Ordering::SeqCst)
+            && !self.stop.load(Ordering::SeqCst)
+        {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);

@@ -306,3 +306,23 @@ async fn a_requests_server_is_counted_in_flight_until_its_answer_ends() {
     proxy.events.first().await;
     assert_eq!(live.inflight(Slot(0)), 0);
 }
+
+#[tokio::test]
+async fn interim_answers_are_passed_on_to_those_who_know_them() {
+    const HINTS: &str = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: 9\r\n\r\n\
+                         HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+    let origin = Origin::saying(HINTS).await;
+    let proxy = Setup::with(&[origin.address]).start().await;
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let hints = client.head().await;
+        assert_eq!(hints, "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
+        assert_eq!(client.head().await, "HTTP/1.1 102 Processing\r\n\r\n");
+        let answer = client.response().await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"hi"[..]));
+    }
+    let mut old = proxy.client().await;
+    old.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    assert_eq!(old.response().await.status, 200);
+}
