@@ -8,6 +8,7 @@ mod answers;
 mod broken;
 mod case;
 mod check;
+mod corpus;
 mod fields;
 mod framing;
 mod lines;

@@ -149,9 +149,13 @@ enum Framing {
     Open,
 }
 
+/// Takes no room for what a peer only says will come.
 fn exactly(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
-    let mut body = vec![0; length];
-    from.read_exact(&mut body)?;
+    let mut body = Vec::new();
+    from.take(length as u64).read_to_end(&mut body)?;
+    if body.len() < length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     Ok(body)
 }
 

@@ -1,0 +1,5 @@
+//! The readers of heads and chunks by themselves, without the rest of the proxy, and what must hold of them whatever they are
+//! given. `tidegate`'s own tests hold the same invariants over the corpus.
+
+pub mod h1;
+pub mod invariants;
