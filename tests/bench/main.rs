@@ -1,17 +1,32 @@
-//! Measures Tidegate against its peers: HAProxy and nginx as Debian has them.
+//! Measures Tidegate against its peers, HAProxy and nginx as Debian has them, and against other builds of itself.
 //!
-//! The figure that counts is the proxy's CPU time per request, as a ratio to HAProxy's in the same round. The proxy is
-//! pinned to one processor, load and origin to another; contestants take turns within a round, so that a machine that
-//! slows down slows them all. Every run is bounded in time and talks to 127.0.0.1 only.
+//! What counts is a ratio within a round, never an absolute figure: contestants take turns on the same processor, each round in
+//! another order, so that a machine that slows down slows them all. README.md beside this file tells how to read the table.
+//! Every run is bounded in time and talks to loopback addresses only.
+//!
+//! `scenario` says what is measured and which goals it has, `contestant` how each proxy is set up, `load` and `measure` how a
+//! figure comes about, `report` what is made of the figures. A new scenario is an entry in `scenario::all`; one that needs
+//! another protocol is a field of `Setup` and a load beside the others.
 
 mod contestant;
+mod figures;
+mod goal;
 mod load;
+mod machine;
 mod measure;
+mod options;
+mod process;
 mod report;
 mod scenario;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
+
+use machine::Cpus;
+use measure::Bench;
+use options::Options;
+use report::Report;
+use scenario::Scenario;
 
 fn main() -> ExitCode {
     match Options::parse(std::env::args().skip(1)).and_then(|options| run(&options)) {
@@ -23,70 +38,44 @@ fn main() -> ExitCode {
     }
 }
 
-struct Options {
-    proxy: PathBuf,
-    rounds: usize,
-    seconds: u32,
-    only: Vec<String>,
-    list: bool,
-}
-
-impl Options {
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
-        let mut options = Options {
-            proxy: "target/dist/tidegate".into(),
-            rounds: 9,
-            seconds: 3,
-            only: Vec::new(),
-            list: false,
-        };
-        while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            match word.as_str() {
-                "--proxy" => options.proxy = value()?.into(),
-                "--rounds" => options.rounds = bounded(&value()?, 1, 100)?,
-                "--seconds" => options.seconds = bounded(&value()?, 1, 30)? as u32,
-                "--list" => options.list = true,
-                flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}")),
-                name => options.only.push(name.to_owned()),
-            }
-        }
-        Ok(options)
-    }
-}
-
-fn bounded(word: &str, least: usize, most: usize) -> Result<usize, String> {
-    word.parse()
-        .ok()
-        .filter(|n| (least..=most).contains(n))
-        .ok_or(format!("{word}: a number from {least} to {most} is meant"))
-}
-
 fn run(options: &Options) -> Result<(), String> {
-    let all = scenario::all();
     if options.list {
-        all.iter()
+        scenario::all()
+            .iter()
             .for_each(|scenario| println!("{:14} {}", scenario.name, scenario.what));
         return Ok(());
     }
-    if let Some(unknown) = options
-        .only
-        .iter()
-        .find(|name| !all.iter().any(|s| s.name == **name))
-    {
-        return Err(format!("there is no scenario {unknown}; --list shows them"));
+    machine::raise_file_limit();
+    let chosen = scenario::chosen(&options.only)?;
+    let (contestants, missing) = contestant::all(options)?;
+    let bench = Bench {
+        contestants,
+        cpus: Cpus::found()?,
+        rounds: options.rounds,
+        seconds: options.seconds,
+    };
+    let mut report = Report::new(&bench, &missing);
+    let minutes = bench.estimate(&chosen).as_secs().div_ceil(60);
+    println!("{minutes} minutes at most, roughly");
+    let failed = measured(&bench, &chosen, &mut report);
+    report.close(Path::new("tests/bench/out/result.json"))?;
+    match failed {
+        0 => Ok(()),
+        count => Err(format!("{count} scenarios could not be measured")),
     }
-    let chosen = all
-        .iter()
-        .filter(|s| options.only.is_empty() || options.only.iter().any(|n| n == s.name));
-    let mut report = report::Report::new();
-    for scenario in chosen {
-        report.add(measure::run(
-            scenario,
-            options.rounds,
-            options.seconds,
-            &options.proxy,
-        )?);
+}
+
+/// One that fails does not take the others along. Answers how many failed.
+fn measured(bench: &Bench, scenarios: &[Scenario], report: &mut Report) -> usize {
+    let mut failed = 0;
+    for scenario in scenarios {
+        match measure::run(bench, scenario) {
+            Ok(outcome) => report.add(scenario, &outcome),
+            Err(words) => {
+                failed += 1;
+                report.failed(scenario, &words);
+            }
+        }
     }
-    report.save(PathBuf::from("tests/bench/out/result.json"))
+    failed
 }

@@ -1,99 +1,254 @@
-//! The table, and the same as JSON: medians and spreads, each as a ratio to HAProxy in the same round.
+//! The table, and the same as JSON: medians and spreads of ratios within rounds, and what became of the goals.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::measure::{Outcome, Row};
+use crate::figures::{least, median, most, ratios};
+use crate::goal::{Goal, Judged};
+use crate::machine;
+use crate::measure::{Bench, Outcome, Row};
+use crate::scenario::Scenario;
 
 pub struct Report {
-    scenarios: Vec<serde_json::Value>,
+    head: Value,
+    scenarios: Vec<Value>,
+    judged: Vec<Judged>,
+}
+
+/// What rows are held against.
+enum Base<'a> {
+    /// Another contestant, with the same variant.
+    Contestant(&'a str),
+    /// The same contestant, with another variant.
+    Variant(&'a str),
 }
 
 impl Report {
-    pub fn new() -> Report {
-        println!(
-            "{:12} {:10} {:>22} {:>9} {:>16} {:>10} {:>8}",
-            "scenario", "proxy", "/ haproxy (spread)", "/ nginx", "median", "p99 µs", "failed"
-        );
+    /// Prints who takes part, and where.
+    pub fn new(bench: &Bench, missing: &[String]) -> Report {
+        let machine = machine::words();
+        println!("{machine}\n{}", bench.cpus.words());
+        for contestant in &bench.contestants {
+            println!("{:10} {}", contestant.name, contestant.version);
+        }
+        missing.iter().for_each(|words| println!("{words}"));
+        println!("{} rounds of {} s", bench.rounds, bench.seconds);
+        let contestants: Vec<Value> = bench
+            .contestants
+            .iter()
+            .map(|c| json!({ "name": c.name, "version": c.version }))
+            .collect();
         Report {
+            head: json!({
+                "machine": machine, "processors": bench.cpus.words(), "rounds": bench.rounds, "seconds": bench.seconds,
+                "contestants": contestants, "missing": missing,
+            }),
             scenarios: Vec::new(),
+            judged: Vec::new(),
         }
     }
 
-    pub fn add(&mut self, outcome: Outcome) {
-        let base = |name: &str| outcome.rows.iter().find(|row| row.name == name);
-        let mut rows = Vec::new();
+    pub fn add(&mut self, scenario: &Scenario, outcome: &Outcome) {
+        let bases = bases(scenario, outcome);
+        let unit = scenario.kind.unit();
+        println!("\n{}: {}\n{unit}", scenario.name, scenario.what);
+        if !outcome.rates.is_empty() {
+            println!("{:.0} requests a second offered", median(&outcome.rates));
+        }
+        print_header(&bases);
         for row in &outcome.rows {
-            let to_haproxy = base("haproxy").map(|peer| ratios(row, peer));
-            let to_nginx = base("nginx").map(|peer| ratios(row, peer));
-            let shown = |r: &Option<Vec<f64>>| {
-                r.as_ref()
-                    .map_or("-".into(), |r| format!("{:.2}", median(r)))
-            };
-            let spread = to_haproxy.as_ref().map_or(String::new(), |r| {
-                format!(" ({:.2}..{:.2})", least(r), most(r))
-            });
-            println!(
-                "{:12} {:10} {:>22} {:>9} {:>10.1} {:>5} {:>10.0} {:>8}",
-                outcome.scenario,
-                row.name,
-                shown(&to_haproxy) + &spread,
-                shown(&to_nginx),
-                median(&row.figures),
-                if outcome.unit.starts_with("CPU") {
-                    "µs"
-                } else {
-                    "B"
-                },
-                median(&row.p99_us),
-                row.failures
-            );
-            rows.push(json!({
-                "proxy": row.name,
-                "figures": row.figures,
-                "to_haproxy": to_haproxy,
-                "to_nginx": to_nginx,
-                "p99_us": row.p99_us,
-                "failures": row.failures,
-            }));
+            print_row(row, outcome, &bases);
         }
         outcome
             .skipped
             .iter()
-            .for_each(|why| println!("{:12} skipped: {why}", outcome.scenario));
+            .for_each(|why| println!("  skipped: {why}"));
+        let others = median(&outcome.others_percent);
+        if others > QUIET {
+            println!(
+                "  note: other programs had {others:.0} % of the processors: latencies say little, costs are too high"
+            );
+        }
+        let judged = judged(scenario, outcome);
+        for judged in &judged {
+            println!("  goal: {}", judged.words());
+        }
+        let rows: Vec<Value> = outcome
+            .rows
+            .iter()
+            .map(|row| row_json(row, outcome, &bases))
+            .collect();
+        let goals: Vec<Value> = judged.iter().map(Judged::json).collect();
         self.scenarios.push(json!({
-            "scenario": outcome.scenario, "what": outcome.what, "unit": outcome.unit, "rows": rows, "skipped": outcome.skipped,
+            "scenario": scenario.name, "what": scenario.what, "unit": unit, "offered_per_second": outcome.rates,
+            "others_percent": outcome.others_percent, "rows": rows, "goals": goals, "skipped": outcome.skipped,
         }));
+        self.judged.extend(judged);
     }
 
-    pub fn save(self, path: PathBuf) -> Result<(), String> {
-        let folder = path.parent().ok_or("a folder is meant")?;
-        fs::create_dir_all(folder).map_err(|e| e.to_string())?;
-        let text = serde_json::to_string_pretty(&self.scenarios).map_err(|e| e.to_string())?;
-        fs::write(&path, text).map_err(|e| e.to_string())
+    pub fn failed(&mut self, scenario: &Scenario, words: &str) {
+        println!(
+            "\n{}: {}\n  not measured: {words}",
+            scenario.name, scenario.what
+        );
+        self.scenarios
+            .push(json!({ "scenario": scenario.name, "what": scenario.what, "error": words }));
+    }
+
+    /// Prints the sum of the goals and writes the JSON.
+    pub fn close(self, path: &Path) -> Result<(), String> {
+        let count = |met| self.judged.iter().filter(|j| j.met() == met).count();
+        println!(
+            "\ngoals: {} met, {} missed, {} not judged",
+            count(Some(true)),
+            count(Some(false)),
+            count(None)
+        );
+        for missed in self.judged.iter().filter(|j| j.met() == Some(false)) {
+            println!("  {}", missed.words());
+        }
+        let mut all = self.head;
+        all["scenarios"] = self.scenarios.into();
+        let text = serde_json::to_string_pretty(&all).map_err(|e| e.to_string())?;
+        let folder = path.parent().ok_or("a file in a folder is meant")?;
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(path, text))
+            .map_err(|e| format!("{}: {e}", path.display()))
     }
 }
 
-fn ratios(row: &Row, peer: &Row) -> Vec<f64> {
-    row.figures
+/// The peers and other builds, and the first of several variants.
+fn bases<'a>(scenario: &Scenario, outcome: &'a Outcome) -> Vec<Base<'a>> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in &outcome.rows {
+        if row.proxy != "tidegate" && !names.contains(&row.proxy.as_str()) {
+            names.push(&row.proxy);
+        }
+    }
+    let mut bases: Vec<Base> = names.into_iter().map(Base::Contestant).collect();
+    if let [first, _, ..] = scenario.variants.as_slice() {
+        bases.push(Base::Variant(first.name));
+    }
+    bases
+}
+
+impl<'a> Base<'a> {
+    fn name(&self) -> &'a str {
+        match self {
+            Base::Contestant(name) | Base::Variant(name) => name,
+        }
+    }
+
+    /// What this row is held against.
+    fn of<'b>(&self, outcome: &'b Outcome, row: &Row) -> Option<&'b Row> {
+        match self {
+            Base::Contestant(name) => outcome.row(name, row.variant),
+            Base::Variant(name) => outcome.row(&row.proxy, name),
+        }
+    }
+}
+
+fn judged(scenario: &Scenario, outcome: &Outcome) -> Vec<Judged> {
+    let of = |(goal, row): (&Goal, &Row)| goal.judge(outcome, row);
+    scenario
+        .variants
         .iter()
-        .zip(&peer.figures)
-        .map(|(ours, theirs)| ours / theirs)
+        .filter_map(|variant| Some((variant, outcome.row("tidegate", variant.name)?)))
+        .flat_map(|(variant, row)| variant.goals.iter().map(move |goal| (goal, row)))
+        .map(of)
         .collect()
 }
 
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+/// Percent of the processors; a machine that does nothing else has one or two.
+const QUIET: f64 = 5.0;
+
+const NAME: usize = 14;
+const RATIO: usize = 19;
+
+fn print_header(bases: &[Base]) {
+    print!("  {:NAME$} {:10} {:>9}", "", "proxy", "median");
+    for base in bases {
+        print!(" {:>RATIO$}", format!("/ {}", base.name()));
+    }
+    println!(" {:>6}", "failed");
 }
 
-fn least(figures: &[f64]) -> f64 {
-    figures.iter().copied().fold(f64::INFINITY, f64::min)
+fn print_row(row: &Row, outcome: &Outcome, bases: &[Base]) {
+    let figures = row.figures();
+    print!(
+        "  {:NAME$} {:10} {:>9}",
+        row.variant,
+        row.proxy,
+        shown(median(&figures))
+    );
+    for base in bases {
+        print!(" {:>RATIO$}", ratio_words(row, base.of(outcome, row)));
+    }
+    print!(" {:>6} ", row.failures());
+    for (name, values) in row.details() {
+        print!(" {name} {}", shown(median(&values)));
+    }
+    println!();
+    if reopened(row) {
+        println!(
+            "  note: {} does not keep its connections to servers",
+            row.proxy
+        );
+    }
 }
 
-fn most(figures: &[f64]) -> f64 {
-    figures.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+/// More than one connection to a server for five requests.
+fn reopened(row: &Row) -> bool {
+    row.details()
+        .iter()
+        .any(|(name, values)| *name == "opened_per_1000" && median(values) > 200.0)
+}
+
+fn ratio_words(row: &Row, base: Option<&Row>) -> String {
+    match base {
+        None => "-".to_owned(),
+        Some(base) if std::ptr::eq(base, row) => "1".to_owned(),
+        Some(base) => {
+            let all = ratios(&row.figures(), &base.figures());
+            format!(
+                "{:.2} ({:.2}..{:.2})",
+                median(&all),
+                least(&all),
+                most(&all)
+            )
+        }
+    }
+}
+
+fn row_json(row: &Row, outcome: &Outcome, bases: &[Base]) -> Value {
+    let figures = row.figures();
+    let ratios: serde_json::Map<String, Value> = bases
+        .iter()
+        .filter_map(|base| Some((base.name(), base.of(outcome, row)?)))
+        .map(|(name, base)| {
+            let all = ratios(&figures, &base.figures());
+            let told = json!({ "median": median(&all), "least": least(&all), "most": most(&all), "rounds": all });
+            (name.to_owned(), told)
+        })
+        .collect();
+    let details: serde_json::Map<String, Value> = row
+        .details()
+        .into_iter()
+        .map(|(name, values)| (name.to_owned(), json!(values)))
+        .collect();
+    json!({
+        "variant": row.variant, "proxy": row.proxy, "median": median(&figures), "rounds": figures, "ratios": ratios,
+        "details": details, "failures": row.failures(),
+    })
+}
+
+/// Three digits that count.
+fn shown(figure: f64) -> String {
+    match figure.abs() {
+        big if big >= 100.0 => format!("{figure:.0}"),
+        middle if middle >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
 }

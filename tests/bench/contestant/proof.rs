@@ -1,0 +1,89 @@
+//! Proof that a started proxy does what the setup asks of all: a proxy that leaves something out would win by it.
+
+use tidegate_tests::{Client, Message};
+
+use super::origin::SEEN;
+use super::{Program, Proxy, filter_headers};
+use crate::scenario::{Logic, Setup};
+
+/// More than the 1,000 after which nginx closes a connection unless it is told otherwise.
+const REQUESTS: usize = 1_100;
+
+pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
+    let mut client =
+        Client::try_connect(proxy.running.port().address()).map_err(|e| e.to_string())?;
+    let seen = ask(&mut client, SEEN)?.text();
+    let lacking: Vec<String> = expected(setup, proxy.program)
+        .into_iter()
+        .filter(|line| !has(&seen, line))
+        .collect();
+    if !lacking.is_empty() {
+        return Err(format!("the server was not told {lacking:?}, but:\n{seen}"));
+    }
+    for number in 1..=REQUESTS {
+        let answer = ask(&mut client, "/1k")
+            .map_err(|words| format!("request {number} on one connection: {words}"))?;
+        if answer.body.len() != 1024 {
+            return Err(format!("1,024 bytes became {}", answer.body.len()));
+        }
+    }
+    Ok(())
+}
+
+fn ask(client: &mut Client, path: &str) -> Result<Message, String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: bench.example\r\nx-tenant: beta\r\n\r\n");
+    let answer = client.try_ask(&request).map_err(|e| e.to_string())?;
+    match answer.status() {
+        200 => Ok(answer),
+        status => Err(format!("{path} got {status}")),
+    }
+}
+
+/// Lines as the origin says them; one that ends in `=` may have any value.
+fn expected(setup: &Setup, program: Program) -> Vec<String> {
+    let mut lines = vec![
+        "host=bench.example".to_owned(),
+        "x-forwarded-for=127.0.0.1".to_owned(),
+    ];
+    if setup.peers_tell_all || program == Program::Tidegate {
+        lines.extend(
+            [
+                "x-forwarded-proto=http",
+                "x-forwarded-host=bench.example",
+                "x-real-ip=127.0.0.1",
+                "x-request-id=",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    for [edge, zone] in (1..=setup.filters).map(filter_headers) {
+        lines.extend([format!("{edge}=127.0.0.1"), format!("{zone}=a")]);
+    }
+    if setup.logic == Logic::Own {
+        lines.push("x-pool=beta".to_owned());
+    }
+    lines
+}
+
+fn has(seen: &str, line: &str) -> bool {
+    seen.lines().any(|told| {
+        if line.ends_with('=') {
+            told.len() > line.len() && told.starts_with(line)
+        } else {
+            told == line
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_compared_and_an_id_must_not_be_empty() {
+        let seen = "host=a\nx-request-id=\nx-pool=beta";
+        assert!(has(seen, "x-pool=beta"));
+        assert!(!has(seen, "x-pool=app"));
+        assert!(!has(seen, "x-request-id="));
+    }
+}
