@@ -205,13 +205,13 @@ impl Outgoing for ToServer<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let Exchange { record, said, .. } = self.exchange;
         record.head.write_line(out);
+        forwarded::write(self.exchange, self.peer, out);
         // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
         if !record.head.fields.contains(&HOST) {
             out.extend_from_slice(b"host: ");
             out.extend_from_slice(self.server.address.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        forwarded::write(self.exchange, self.peer, out);
         if said.trailers {
             out.extend_from_slice(b"te: trailers\r\n");
         }
