@@ -56,19 +56,19 @@ impl Answer {
         }
     }
 
-    fn to(self, request: &str) -> Answer {
+    fn of(self, request: &str) -> Answer {
         Answer {
             request: request.into(),
             ..self
         }
     }
 
-    fn to_head(self) -> Answer {
-        self.to("HEAD /case HTTP/1.1\r\nHost: h\r\n\r\n")
+    fn for_head(self) -> Answer {
+        self.of("HEAD /case HTTP/1.1\r\nHost: h\r\n\r\n")
     }
 
-    fn to_old(self) -> Answer {
-        self.to("GET /case HTTP/1.0\r\nHost: h\r\n\r\n")
+    fn for_old(self) -> Answer {
+        self.of("GET /case HTTP/1.0\r\nHost: h\r\n\r\n")
     }
 
     fn status(mut self, of: u16) -> Answer {
@@ -260,7 +260,7 @@ fn framing() -> Vec<Answer> {
             "framing: both, for HEAD",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         )
-        .to_head(),
+        .for_head(),
     );
     cases.push(bad(
         "framing: both, in a 304",
@@ -311,7 +311,7 @@ fn interim() -> Vec<Answer> {
             "a change to HTTP/2, which was not asked of it",
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         )
-        .to("GET /case HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        .of("GET /case HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
     ]
 }
 
@@ -338,7 +338,7 @@ fn cut() -> Vec<Answer> {
         chunked("within the trailers", "5\r\nhello\r\n0\r\nX: y").closes(),
         chunked("no last chunk, to HTTP/1.0", "5\r\nhello\r\n")
             .closes()
-            .to_old(),
+            .for_old(),
         chunked("no size", "5\r\nhello\r\nx\r\n\r\n0\r\n\r\n"),
         chunked(
             "an overflowing size",
@@ -357,7 +357,7 @@ fn cut() -> Vec<Answer> {
             "an overflowing size, to HTTP/1.0",
             "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         )
-        .to_old(),
+        .for_old(),
         chunked(
             "a trailer that frames",
             "5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
@@ -395,7 +395,7 @@ fn whole() -> Vec<Answer> {
             "hello",
             true,
         )
-        .to_old(),
+        .for_old(),
         good(
             "whole: chunks padded with blanks",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5  \r\nhello\r\n0  \r\n\r\n",
@@ -487,21 +487,21 @@ fn whole() -> Vec<Answer> {
             "",
             true,
         )
-        .to_head(),
+        .for_head(),
         good(
             "whole: for HEAD, chunked",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             "",
             true,
         )
-        .to_head(),
+        .for_head(),
         good(
             "whole: for HEAD, no length",
             "HTTP/1.1 200 OK\r\n\r\n",
             "",
             true,
         )
-        .to_head(),
+        .for_head(),
         good("whole: 204", "HTTP/1.1 204 No Content\r\n\r\n", "", true).status(204),
         good(
             "whole: 304 with a length",
@@ -554,14 +554,14 @@ fn surplus() -> Vec<Answer> {
             "",
             false,
         )
-        .to_head(),
+        .for_head(),
         good(
             "surplus: another answer for HEAD",
             format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{POISON}"),
             "",
             false,
         )
-        .to_head(),
+        .for_head(),
         good(
             "surplus: a body with 204",
             format!(

@@ -15,6 +15,11 @@ mod lines;
 mod pieces;
 mod site;
 
+use std::collections::BTreeSet;
+use std::fs;
+
+use tidegate_tests::root;
+
 use site::Site;
 
 /// Every table of requests that are refused by their head.
@@ -76,6 +81,32 @@ fn what_a_server_says_unasked_is_nobodys_answer() {
             site.note(unasked, found);
         }
     });
+}
+
+#[test]
+fn every_rule_of_the_reference_has_a_case() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let (_, strict) = readme
+        .split_once("All have the letters `PR`.\n\n")
+        .expect("the README has its table");
+    let (table, _) = strict.split_once("\n\n").expect("a table ends");
+    let rows = table.lines().filter_map(|row| row.split('|').nth(2));
+    let named = |row: &str| {
+        row.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let told: BTreeSet<String> = rows.flat_map(named).collect();
+    let mut tried: BTreeSet<String> = refused().iter().map(|case| case.word.to_owned()).collect();
+    // The other table tells of these.
+    for word in ["connect-method", "request-head-too-large"] {
+        assert!(tried.remove(word), "{word}");
+    }
+    // Of answers alone.
+    tried.insert("bad-status-line".to_owned());
+    assert_eq!(told, tried, "left: in the README, right: in the cases");
 }
 
 /// Larger ones take too long byte by byte.

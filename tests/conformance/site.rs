@@ -35,6 +35,8 @@ type Shared = Arc<Mutex<Script>>;
 pub struct Logged {
     pub status: u16,
     pub fault: Option<String>,
+    /// Its two letters.
+    pub termination: String,
 }
 
 impl Site {
@@ -99,11 +101,11 @@ impl Site {
             .local_addr()
             .expect("it is connected")
             .port();
-        let fault = fault.map(str::to_owned);
-        self.expected
-            .entry(port)
-            .or_default()
-            .push(Logged { status, fault });
+        self.expected.entry(port).or_default().push(Logged {
+            status,
+            fault: fault.map(str::to_owned),
+            termination: letters(fault).to_owned(),
+        });
     }
 
     fn check_log(&mut self) {
@@ -116,6 +118,7 @@ impl Site {
             found.entry(port.unwrap_or(0)).or_default().push(Logged {
                 status: line["status"].as_u64().unwrap_or(0) as u16,
                 fault: line["fault"].as_str().map(str::to_owned),
+                termination: line["termination"].as_str().unwrap_or("").to_owned(),
             });
         }
         for (port, expected) in &self.expected {
@@ -126,6 +129,17 @@ impl Site {
                 ));
             }
         }
+    }
+}
+
+/// As the README has them.
+fn letters(fault: Option<&str>) -> &'static str {
+    match fault {
+        None => "--",
+        Some("request-body-broken") => "CD",
+        Some("bad-response") => "PH",
+        Some("server-aborted") => "SD",
+        Some(_) => "PR",
     }
 }
 

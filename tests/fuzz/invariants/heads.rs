@@ -39,12 +39,10 @@ pub fn response_head(bytes: &[u8], splits: Splits) {
     }
 }
 
+type Reader<T> = fn(&[u8], &mut Vec<FieldAt>) -> Result<Option<T>, Refused>;
 type Verdict<T> = Result<Option<(T, Vec<FieldAt>)>, Refused>;
 
-fn read<T>(
-    reader: fn(&[u8], &mut Vec<FieldAt>) -> Result<Option<T>, Refused>,
-    bytes: &[u8],
-) -> Verdict<T> {
+fn read<T>(reader: Reader<T>, bytes: &[u8]) -> Verdict<T> {
     let mut fields = Vec::new();
     let read = reader(bytes, &mut fields)?;
     Ok(read.map(|index| (index, fields)))

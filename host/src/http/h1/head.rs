@@ -856,7 +856,7 @@ mod tests {
                 Refused::FieldName,
             ),
             (
-                format!("GET / HTTP/1.1\r\nA: \0\r\n b\n\n"),
+                "GET / HTTP/1.1\r\nA: \0\r\n b\n\n".into(),
                 Refused::FieldValue,
             ),
             (format!("GET /\0{long} HTTP/1.1\r\n\r\n"), Refused::Target),
