@@ -6,7 +6,7 @@
 //! slept through it all.
 //!
 //! The clock is the kernel's `CLOCK_MONOTONIC_COARSE`: it is read in a few nanoseconds and is some milliseconds behind at
-//! most. Nothing is ever early; it may be late by [`SLACK_MS`] and a tick of the runtime's timer.
+//! most. Nothing is ever early; it may be late by `SLACK_MS` and a tick of the runtime's timer.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
