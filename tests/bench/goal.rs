@@ -25,6 +25,8 @@ pub struct Judged {
     bound: f64,
     /// None: the peer was not there.
     reached: Option<f64>,
+    /// Whether the machine added so much that a ratio says nothing.
+    drowned: bool,
     /// Of the rounds, where the goal is about a median.
     spread: Option<(f64, f64)>,
 }
@@ -48,6 +50,7 @@ impl Goal {
             goal: self,
             bound,
             reached: figures.as_deref().map(median),
+            drowned: outcome.drowned() && matches!(self, Goal::OfHaproxy(_) | Goal::OfNginx(_)),
             spread: figures
                 .filter(|all| all.len() > 1)
                 .map(|all| (least(&all), most(&all))),
@@ -57,7 +60,9 @@ impl Goal {
 
 impl Judged {
     pub fn met(&self) -> Option<bool> {
-        self.reached.map(|reached| reached <= self.bound)
+        self.reached
+            .filter(|_| !self.drowned)
+            .map(|reached| reached <= self.bound)
     }
 
     pub fn words(&self) -> String {
@@ -76,10 +81,10 @@ impl Judged {
         let Some(reached) = self.reached else {
             return "not judged, the peer is missing".to_owned();
         };
-        let word = if self.met() == Some(true) {
-            "met"
-        } else {
-            "MISSED"
+        let word = match self.met() {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => return format!("not judged, {}: it is the machine's", number(reached)),
         };
         let margin = match self.bound {
             0.0 => String::new(),
@@ -172,6 +177,19 @@ mod tests {
         let rounds = [0.5, 0.5, 0.61];
         assert_eq!(judged(Goal::MostEver(0.6), &rounds, &[]).met(), Some(false));
         assert_eq!(judged(Goal::Most(0.6), &rounds, &[]).met(), Some(true));
+    }
+
+    #[test]
+    fn what_the_machine_adds_to_all_is_no_success() {
+        let mut outcome = Outcome {
+            rows: vec![row("haproxy", &[100.0]), row("tidegate", &[99.0])],
+            floors: vec![40.0],
+            ..Outcome::default()
+        };
+        let met = |outcome: &Outcome| Goal::OfHaproxy(1.0).judge(outcome, &outcome.rows[1]).met();
+        assert_eq!(met(&outcome), Some(true));
+        outcome.floors = vec![90.0];
+        assert_eq!(met(&outcome), None);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! Every run is bounded in time and talks to loopback addresses only.
 //!
 //! `scenario` says what is measured and which goals it has, `contestant` how each proxy is set up, `load` and `measure` how a
-//! figure comes about, `report` what is made of the figures. A new scenario is an entry in `scenario::all`; one that needs
-//! another protocol is a field of `Setup` and a load beside the others.
+//! figure comes about, `report` and `table` what is made of the figures. A new scenario is an entry in `scenario::all`; one that
+//! needs another protocol is a field of `Setup` and a load beside the others.
 
 mod contestant;
 mod figures;
@@ -18,6 +18,7 @@ mod options;
 mod process;
 mod report;
 mod scenario;
+mod table;
 
 use std::path::Path;
 use std::process::ExitCode;

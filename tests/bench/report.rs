@@ -1,4 +1,4 @@
-//! The table, and the same as JSON: medians and spreads of ratios within rounds, and what became of the goals.
+//! What is made of the figures: ratios within rounds, what became of the goals, and all of it as JSON. `table` prints it.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +10,7 @@ use crate::goal::{Goal, Judged};
 use crate::machine;
 use crate::measure::{Bench, Outcome, Row};
 use crate::scenario::Scenario;
+use crate::table;
 
 pub struct Report {
     head: Value,
@@ -18,7 +19,7 @@ pub struct Report {
 }
 
 /// What rows are held against.
-enum Base<'a> {
+pub enum Base<'a> {
     /// Another contestant, with the same variant.
     Contestant(&'a str),
     /// The same contestant, with another variant.
@@ -52,38 +53,21 @@ impl Report {
 
     pub fn add(&mut self, scenario: &Scenario, outcome: &Outcome) {
         let bases = bases(scenario, outcome);
-        let unit = scenario.kind.unit();
-        println!("\n{}: {}\n{unit}", scenario.name, scenario.what);
-        if !outcome.rates.is_empty() {
-            println!("{:.0} requests a second offered", median(&outcome.rates));
-        }
-        print_header(&bases);
-        for row in &outcome.rows {
-            print_row(row, outcome, &bases);
-        }
-        outcome
-            .skipped
-            .iter()
-            .for_each(|why| println!("  skipped: {why}"));
-        let others = median(&outcome.others_percent);
-        if others > QUIET {
-            println!(
-                "  note: other programs had {others:.0} % of the processors: latencies say little, costs are too high"
-            );
-        }
         let judged = judged(scenario, outcome);
-        for judged in &judged {
-            println!("  goal: {}", judged.words());
-        }
-        let rows: Vec<Value> = outcome
-            .rows
-            .iter()
-            .map(|row| row_json(row, outcome, &bases))
-            .collect();
+        table::print(scenario, outcome, &bases, &judged);
+        let rows = outcome.rows.iter();
+        let rows: Vec<Value> = rows.map(|row| row_json(row, outcome, &bases)).collect();
         let goals: Vec<Value> = judged.iter().map(Judged::json).collect();
         self.scenarios.push(json!({
-            "scenario": scenario.name, "what": scenario.what, "unit": unit, "offered_per_second": outcome.rates,
-            "others_percent": outcome.others_percent, "rows": rows, "goals": goals, "skipped": outcome.skipped,
+            "scenario": scenario.name,
+            "what": scenario.what,
+            "unit": scenario.kind.unit(),
+            "offered_per_second": outcome.rates,
+            "p99_without_proxy_us": outcome.floors,
+            "others_percent": outcome.others_percent,
+            "rows": rows,
+            "goals": goals,
+            "skipped": outcome.skipped,
         }));
         self.judged.extend(judged);
     }
@@ -135,14 +119,14 @@ fn bases<'a>(scenario: &Scenario, outcome: &'a Outcome) -> Vec<Base<'a>> {
 }
 
 impl<'a> Base<'a> {
-    fn name(&self) -> &'a str {
+    pub fn name(&self) -> &'a str {
         match self {
             Base::Contestant(name) | Base::Variant(name) => name,
         }
     }
 
     /// What this row is held against.
-    fn of<'b>(&self, outcome: &'b Outcome, row: &Row) -> Option<&'b Row> {
+    pub fn of<'b>(&self, outcome: &'b Outcome, row: &Row) -> Option<&'b Row> {
         match self {
             Base::Contestant(name) => outcome.row(name, row.variant),
             Base::Variant(name) => outcome.row(&row.proxy, name),
@@ -159,67 +143,6 @@ fn judged(scenario: &Scenario, outcome: &Outcome) -> Vec<Judged> {
         .flat_map(|(variant, row)| variant.goals.iter().map(move |goal| (goal, row)))
         .map(of)
         .collect()
-}
-
-/// Percent of the processors; a machine that does nothing else has one or two.
-const QUIET: f64 = 5.0;
-
-const NAME: usize = 14;
-const RATIO: usize = 19;
-
-fn print_header(bases: &[Base]) {
-    print!("  {:NAME$} {:10} {:>9}", "", "proxy", "median");
-    for base in bases {
-        print!(" {:>RATIO$}", format!("/ {}", base.name()));
-    }
-    println!(" {:>6}", "failed");
-}
-
-fn print_row(row: &Row, outcome: &Outcome, bases: &[Base]) {
-    let figures = row.figures();
-    print!(
-        "  {:NAME$} {:10} {:>9}",
-        row.variant,
-        row.proxy,
-        shown(median(&figures))
-    );
-    for base in bases {
-        print!(" {:>RATIO$}", ratio_words(row, base.of(outcome, row)));
-    }
-    print!(" {:>6} ", row.failures());
-    for (name, values) in row.details() {
-        print!(" {name} {}", shown(median(&values)));
-    }
-    println!();
-    if reopened(row) {
-        println!(
-            "  note: {} does not keep its connections to servers",
-            row.proxy
-        );
-    }
-}
-
-/// More than one connection to a server for five requests.
-fn reopened(row: &Row) -> bool {
-    row.details()
-        .iter()
-        .any(|(name, values)| *name == "opened_per_1000" && median(values) > 200.0)
-}
-
-fn ratio_words(row: &Row, base: Option<&Row>) -> String {
-    match base {
-        None => "-".to_owned(),
-        Some(base) if std::ptr::eq(base, row) => "1".to_owned(),
-        Some(base) => {
-            let all = ratios(&row.figures(), &base.figures());
-            format!(
-                "{:.2} ({:.2}..{:.2})",
-                median(&all),
-                least(&all),
-                most(&all)
-            )
-        }
-    }
 }
 
 fn row_json(row: &Row, outcome: &Outcome, bases: &[Base]) -> Value {
@@ -242,13 +165,4 @@ fn row_json(row: &Row, outcome: &Outcome, bases: &[Base]) -> Value {
         "variant": row.variant, "proxy": row.proxy, "median": median(&figures), "rounds": figures, "ratios": ratios,
         "details": details, "failures": row.failures(),
     })
-}
-
-/// Three digits that count.
-fn shown(figure: f64) -> String {
-    match figure.abs() {
-        big if big >= 100.0 => format!("{figure:.0}"),
-        middle if middle >= 10.0 => format!("{figure:.1}"),
-        _ => format!("{figure:.2}"),
-    }
 }

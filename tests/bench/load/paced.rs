@@ -37,7 +37,7 @@ pub struct Plan<'a> {
 
 #[derive(Debug)]
 pub struct Paced {
-    /// Of the answered requests, sorted.
+    /// Of the answered requests, in the order in which they were due.
     pub latencies_us: Vec<f64>,
     /// Requests without a complete 200, and those that could not even be sent.
     pub failures: u64,
@@ -69,7 +69,8 @@ struct Generator {
     counted: u32,
     sent: u32,
     ended: u32,
-    latencies: Vec<Duration>,
+    /// With the numbers of their requests.
+    latencies: Vec<(u32, Duration)>,
     failures: u64,
     scratch: Vec<u8>,
 }
@@ -151,7 +152,7 @@ impl Generator {
         }
         self.failures += u64::from(self.total - self.ended);
         self.latencies.sort_unstable();
-        let micros = |latency: &Duration| latency.as_secs_f64() * 1e6;
+        let micros = |(_, latency): &(u32, Duration)| latency.as_secs_f64() * 1e6;
         Ok(Paced {
             latencies_us: self.latencies.iter().map(micros).collect(),
             failures: self.failures,
@@ -219,7 +220,7 @@ impl Generator {
         self.ended += 1;
         self.free.push_back(number);
         if asked >= self.counted {
-            self.latencies.push(self.due(asked).elapsed());
+            self.latencies.push((asked, self.due(asked).elapsed()));
         }
     }
 

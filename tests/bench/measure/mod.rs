@@ -14,6 +14,7 @@ use others::Others;
 
 use crate::contestant::origin::Origin;
 use crate::contestant::{Contestant, Program, Proxy};
+use crate::figures::median;
 use crate::machine::Cpus;
 use crate::scenario::{Kind, Scenario, Variant};
 
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub skipped: Vec<String>,
     /// Requests a second that were offered in each round, where that was laid down.
     pub rates: Vec<f64>,
+    /// p99 of the origin at that rate, with no proxy between, microseconds.
+    pub floors: Vec<f64>,
     /// What other programs had of the processors, for each sample.
     pub others_percent: Vec<f64>,
 }
@@ -68,7 +71,10 @@ pub fn run(bench: &Bench, scenario: &Scenario) -> Result<Outcome, String> {
     for round in 0..scenario.kind.rounds(bench.rounds) {
         eprintln!("{}: round {}", scenario.name, round + 1);
         let rate = rate(bench, &entries, scenario, &origin)?;
-        outcome.rates.extend(rate);
+        if let Some((rate, floor)) = rate {
+            outcome.rates.push(rate);
+            outcome.floors.push(floor);
+        }
         for at in order::of(entries.len(), round) {
             let (contestant, variant) = entries[at];
             let proxy = contestant.start(&variant.setup, &origin, &bench.cpus)?;
@@ -76,7 +82,7 @@ pub fn run(bench: &Bench, scenario: &Scenario) -> Result<Outcome, String> {
                 bench,
                 proxy: &proxy,
                 origin: &origin,
-                rate: rate.unwrap_or(0.0),
+                rate: rate.map_or(0.0, |(rate, _)| rate),
             };
             let others = Others::look(&place);
             let named = |words| format!("{}, {}: {words}", contestant.name, variant.name);
@@ -88,13 +94,13 @@ pub fn run(bench: &Bench, scenario: &Scenario) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// Requests a second that this round offers to all, where the scenario lays that down.
+/// Requests a second that this round offers to all, where the scenario lays that down, and the origin's p99 at that rate.
 fn rate(
     bench: &Bench,
     entries: &[Entry],
     scenario: &Scenario,
     origin: &Origin,
-) -> Result<Option<f64>, String> {
+) -> Result<Option<(f64, f64)>, String> {
     let connections = match scenario.kind {
         Kind::Latency { connections } | Kind::Swap { connections } => connections,
         _ => return Ok(None),
@@ -104,7 +110,9 @@ fn rate(
         return Ok(None);
     };
     let proxy = contestant.start(&variant.setup, origin, &bench.cpus)?;
-    latency::half_of_maximum(&proxy, connections, bench.cpus.load()).map(Some)
+    let rate = latency::half_of_maximum(&proxy, connections, bench.cpus.load())?;
+    let floor = latency::floor(bench, origin, connections, rate)?;
+    Ok(Some((rate, floor)))
 }
 
 impl Bench {
@@ -132,7 +140,7 @@ impl Bench {
             let (a_round, an_entry) = match scenario.kind {
                 Kind::Cost { .. } => (0.0, 1.0 + seconds),
                 Kind::Memory { .. } => (0.0, 2.0),
-                Kind::Latency { .. } | Kind::Swap { .. } => (3.0 + around, 0.5 + seconds),
+                Kind::Latency { .. } | Kind::Swap { .. } => (4.5 + around, 0.5 + seconds),
                 Kind::Spread { .. } => (0.0, 0.2),
             };
             let entries = self.entries(scenario).0.len() as f64;
@@ -144,6 +152,12 @@ impl Bench {
 }
 
 impl Outcome {
+    /// Whether the load sees more than half of the best proxy's p99 without any proxy: ratios of such figures come to 1 by themselves.
+    pub fn drowned(&self) -> bool {
+        let medians = self.rows.iter().map(|row| median(&row.figures()));
+        median(&self.floors) > medians.fold(f64::INFINITY, f64::min) / 2.0
+    }
+
     pub fn row(&self, proxy: &str, variant: &str) -> Option<&Row> {
         self.rows
             .iter()

@@ -24,7 +24,7 @@ pub fn sample(place: &Place, connections: u32, kind: Swap) -> Result<Sample, Str
         over.store(true, Relaxed);
         (paced, swapping.join().expect("swapping does not panic"))
     });
-    let mut sample = latency::told(&paced?);
+    let mut sample = latency::told(&paced?, place.rate);
     let Swapped { times, refused } = swapped?;
     sample.failures += refused;
     if !times.is_empty() {
