@@ -124,7 +124,12 @@ fn metrics_count_requests_and_plugin_calls() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(site("round-robin", &[&origin]));
     proxy.origins("/", 25);
-    let metrics = proxy.metrics();
+    // A request has ended a moment after its client has the answer.
+    let metrics = wait_for("25 requests to be counted", || {
+        let metrics = proxy.metrics();
+        let counted = metrics.sum("tidegate_requests_total", &[("listener", "web")]);
+        (counted >= 25.0).then_some(metrics)
+    });
     for name in metrics.names() {
         assert!(name.starts_with("tidegate_"), "{name}");
     }
