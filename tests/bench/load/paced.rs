@@ -32,15 +32,19 @@ pub struct Plan<'a> {
     /// What is due in this time at the start is sent and not counted.
     pub warm: Duration,
     pub time: Duration,
+    /// How long requests may wait to be sent after the last was due, and then again for their answers.
+    pub grace: Duration,
     pub cpu: usize,
 }
 
 #[derive(Debug)]
 pub struct Paced {
-    /// Of the answered requests, in the order in which they were due.
+    /// In the order in which the requests were due; of the unsent ones, how long they waited for a connection.
     pub latencies_us: Vec<f64>,
-    /// Requests without a complete 200, and those that could not even be sent.
+    /// Requests that were sent and did not get a complete 200.
     pub failures: u64,
+    /// Requests that found no free connection until the end: the proxy did not keep up.
+    pub unsent: u64,
 }
 
 pub fn run(plan: &Plan) -> Result<Paced, String> {
@@ -63,6 +67,7 @@ struct Generator {
     /// Those that wait for a request, the longest idle first, so that all take part.
     free: VecDeque<usize>,
     interval: Duration,
+    grace: Duration,
     start: Instant,
     /// How many requests there are to be, and the first of them that counts.
     total: u32,
@@ -84,8 +89,6 @@ struct Link {
 
 /// What the timer's events carry, in place of a connection's number.
 const TIMER: u64 = u64::MAX;
-/// How long answers may stay out after the last request was due.
-const GRACE: Duration = Duration::from_secs(2);
 const AT_MOST: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -103,6 +106,7 @@ impl Generator {
             links: Vec::new(),
             free: (0..plan.connections as usize).collect(),
             interval,
+            grace: plan.grace,
             start: Instant::now(),
             total: requests(plan.warm + plan.time),
             counted: requests(plan.warm),
@@ -134,29 +138,50 @@ impl Generator {
 
     fn run(mut self) -> io::Result<Paced> {
         self.start_timer()?;
-        let deadline = self.due(self.total) + GRACE;
+        let last = self.due(self.total) + self.grace;
         let mut events = Vec::with_capacity(self.links.len() + 1);
-        while self.ended < self.total && Instant::now() < deadline {
-            self.send_due()?;
-            events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&AT_MOST)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
+        loop {
+            let now = Instant::now();
+            if now < last {
+                self.send_due()?;
             }
-            for event in &events {
-                match event.data.u64() {
-                    TIMER => {}
-                    number => self.read(number as usize)?,
-                }
+            let all_sent = self.sent == self.total || now >= last;
+            if all_sent && self.ended == self.sent || now >= last + self.grace {
+                return Ok(self.paced(last));
+            }
+            self.wait(&mut events)?;
+        }
+    }
+
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(events), Some(&AT_MOST)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        for event in events {
+            match event.data.u64() {
+                TIMER => {}
+                number => self.read(number as usize)?,
             }
         }
-        self.failures += u64::from(self.total - self.ended);
+        Ok(())
+    }
+
+    /// `last` is when the last request was sent at the latest.
+    fn paced(mut self, last: Instant) -> Paced {
+        let unsent = self.sent.max(self.counted)..self.total;
+        for number in unsent.clone() {
+            let waited = last.saturating_duration_since(self.due(number));
+            self.latencies.push((number, waited));
+        }
         self.latencies.sort_unstable();
         let micros = |(_, latency): &(u32, Duration)| latency.as_secs_f64() * 1e6;
-        Ok(Paced {
+        Paced {
             latencies_us: self.latencies.iter().map(micros).collect(),
-            failures: self.failures,
-        })
+            failures: self.failures + u64::from(self.sent - self.ended),
+            unsent: unsent.len() as u64,
+        }
     }
 
     /// Edge-triggered, so that each tick wakes and none needs to be read.
@@ -279,6 +304,7 @@ mod tests {
             rate: 500.0,
             warm: Duration::ZERO,
             time: Duration::from_millis(600),
+            grace: Duration::from_millis(300),
             cpu: Cpus::found().map_or(0, |cpus| cpus.load()),
         }
     }
@@ -307,6 +333,22 @@ mod tests {
         });
         let paced = run(&plan(port)).unwrap();
         assert_eq!((paced.latencies_us.len(), paced.failures), (298, 2));
+    }
+
+    #[test]
+    fn what_finds_no_connection_is_unsent_and_has_waited() {
+        let port = server(|number| {
+            if number == 51 {
+                std::thread::sleep(Duration::from_secs(3));
+            }
+            Some(ANSWER)
+        });
+        let paced = run(&plan(port)).unwrap();
+        // Both connections wait in vain; 250 of 300 were due after that, at 500 a second.
+        assert_eq!((paced.failures, paced.unsent), (2, 248));
+        let waits = &paced.latencies_us[50..];
+        assert!(waits.windows(2).all(|pair| pair[0] > pair[1]), "{waits:?}");
+        assert!(waits[0] > 700e3, "{}", waits[0]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::figures::{median, quantile};
 use crate::load::paced::{self, Paced, Plan};
 use crate::load::wrk;
 
-pub const WARM: Duration = Duration::from_millis(500);
+const WARM: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(2);
 
 pub fn sample(place: &Place, connections: u32) -> Result<Sample, String> {
     let paced = paced::run(&plan(place, connections))?;
@@ -25,6 +26,7 @@ pub fn floor(bench: &Bench, origin: &Origin, connections: u32, rate: f64) -> Res
         rate,
         warm: WARM,
         time: Duration::from_secs(1),
+        grace: GRACE,
         cpu: bench.cpus.load(),
     };
     Ok(told(&paced::run(&plan)?, rate).figure)
@@ -48,6 +50,7 @@ pub fn plan(place: &Place, connections: u32) -> Plan<'static> {
         rate: place.rate,
         warm: WARM,
         time: Duration::from_secs(u64::from(place.bench.seconds)),
+        grace: GRACE,
         cpu: place.bench.cpus.load(),
     }
 }
@@ -60,6 +63,7 @@ pub fn told(paced: &Paced, rate: f64) -> Sample {
             ("p50_us", quantile(&sorted, 0.5)),
             ("p99.9_us", quantile(&sorted, 0.999)),
             ("calm_p99_us", calm_p99(&paced.latencies_us, rate)),
+            ("unsent", paced.unsent as f64),
         ],
         failures: paced.failures,
     }
@@ -94,6 +98,7 @@ mod tests {
         let paced = Paced {
             latencies_us,
             failures: 0,
+            unsent: 0,
         };
         let sample = told(&paced, 400.0);
         assert_eq!(sample.figure, 40_000.0);
