@@ -1,6 +1,8 @@
 //! Reload: by HUP, by the admin API, by a watched file. All or nothing, and nobody notices.
 
-use tidegate_tests::{Client, Load, Origin, Proxy, Signal, get, listener, pool, site, wait_until};
+use tidegate_tests::{
+    Client, Load, Origin, Proxy, Setup, Signal, get, listener, pool, site, wait_until,
+};
 
 #[test]
 fn the_admin_api_reloads() {
@@ -154,6 +156,26 @@ fn two_hundred_reloads_under_load_lose_nothing() {
     assert!(
         grown < 40 << 20,
         "{} MiB more after 180 reloads",
+        grown >> 20
+    );
+}
+
+#[test]
+fn what_compiling_took_is_given_back() {
+    let a = Origin::named("a");
+    let configs = [
+        site("round-robin", &[&a]),
+        site("weighted-round-robin", &[&a]),
+    ];
+    let mut proxy = Setup::new(&configs[0]).cold().start();
+    (0..10).for_each(|n| proxy.reconfigure(&configs[(n + 1) % 2]));
+    let memory = proxy.process().memory();
+    (0..20).for_each(|n| proxy.reconfigure(&configs[(n + 1) % 2]));
+    assert_eq!(proxy.generation(), 31);
+    let grown = proxy.process().memory().saturating_sub(memory);
+    assert!(
+        grown < 40 << 20,
+        "{} MiB more after 20 plugins compiled",
         grown >> 20
     );
 }

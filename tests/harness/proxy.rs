@@ -30,6 +30,7 @@ pub struct Setup {
     ports: BTreeMap<String, Port>,
     /// Soft and hard; None: those of the tests.
     open_files: Option<(u32, u32)>,
+    cold: bool,
 }
 
 /// A running proxy.
@@ -49,6 +50,7 @@ impl Setup {
             folder,
             ports: BTreeMap::new(),
             open_files: None,
+            cold: false,
         };
         setup.config(config);
         setup
@@ -70,6 +72,12 @@ impl Setup {
     /// Under these limits of open files, the soft and the hard one.
     pub fn open_files(mut self, soft: u32, hard: u32) -> Setup {
         self.open_files = Some((soft, hard));
+        self
+    }
+
+    /// Keeps no compiled plugins, so that each load compiles.
+    pub fn cold(mut self) -> Setup {
+        self.cold = true;
         self
     }
 
@@ -140,7 +148,10 @@ impl Setup {
             .arg(self.config_path())
             .env("NO_COLOR", "1");
         // One folder of compiled plugins for all tests of this build.
-        if let Some(target) = binary::tidegate().ancestors().nth(2) {
+        if self.cold {
+            // A file is no folder.
+            binary.env("XDG_CACHE_HOME", self.config_path());
+        } else if let Some(target) = binary::tidegate().ancestors().nth(2) {
             binary.env("XDG_CACHE_HOME", target.join("tests-cache"));
         }
         binary

@@ -8,6 +8,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::{CodeBuilder, Engine};
 
+use super::engine::Engines;
 use super::guest::{self, Guest};
 use super::live::{INTRINSICS, Joined, LIVE, imports_live, join};
 use super::runtime::LoadError;
@@ -70,12 +71,13 @@ pub(super) struct Exports {
 impl Artifact {
     /// Compiles and links. `linker` holds what the host gives to every plugin; `live` is the component behind `live-v1`.
     pub(super) fn load(
+        engines: &Engines,
         linker: &Linker<Guest>,
         live: &[u8],
         bytes: &[u8],
     ) -> Result<Artifact, LoadError> {
         let (kind, component) = component_of(bytes)?;
-        let compiled = compile(linker.engine(), live, &component)?;
+        let compiled = compile(engines, linker.engine(), live, &component)?;
         let (exports, roles, wit_version) = exports_of(&compiled.code)?;
         let imports = imports(&compiled)?;
         let prepared = link(linker, &compiled.code)?;
@@ -181,12 +183,20 @@ struct Compiled {
     joined: Option<Joined>,
 }
 
-fn compile(engine: &Engine, live: &[u8], bytes: &[u8]) -> Result<Compiled, LoadError> {
+/// Compiles on an engine that goes with it, for `engine`, which has the same settings: a compiler keeps what it worked with
+/// for each function (some 5 MB a plugin, more with each one), for as long as its engine lives.
+fn compile(
+    engines: &Engines,
+    engine: &Engine,
+    live: &[u8],
+    bytes: &[u8],
+) -> Result<Compiled, LoadError> {
     let joined = match imports_live(bytes).map_err(invalid)? {
         true => Some(join(bytes, live).map_err(invalid)?),
         false => None,
     };
-    let mut code = CodeBuilder::new(engine);
+    let passing = engines.make().map_err(invalid)?;
+    let mut code = CodeBuilder::new(&passing);
     if joined.is_some() {
         // SAFETY: the joined component's only user of the intrinsics is `live.wat`, which checks each address it loads from;
         // `join` hands them to nothing else. What it loads are counters that other threads store atomically, 32 bits at a
@@ -196,8 +206,11 @@ fn compile(engine: &Engine, live: &[u8], bytes: &[u8]) -> Result<Compiled, LoadE
     let wasm = joined.as_ref().map_or(bytes, |joined| &joined.bytes);
     let compiled = code
         .wasm_binary(wasm, None)
-        .and_then(|code| code.compile_component());
-    let code = compiled.map_err(|e| invalid(format!("{e:#}")))?;
+        .and_then(|code| code.compile_component())
+        .and_then(|code| code.serialize());
+    let compiled = compiled.map_err(invalid)?;
+    // SAFETY: these bytes are what this process has just compiled, or has from the cache, which it trusts with native code.
+    let code = unsafe { Component::deserialize(engine, compiled) }.map_err(invalid)?;
     touch(&code);
     Ok(Compiled { code, joined })
 }
@@ -339,9 +352,9 @@ fn exported_version(code: &Component) -> Result<String, LoadError> {
     })
 }
 
-fn invalid(words: String) -> LoadError {
+fn invalid(words: impl fmt::Display) -> LoadError {
     LoadError::new(
-        format!("it is not valid: {words}"),
+        format!("it is not valid: {words:#}"),
         "build it again; the file may be damaged",
     )
 }

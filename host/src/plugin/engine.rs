@@ -14,22 +14,31 @@ const GUARD: u64 = 64 << 10;
 /// A guest's stack. Workers have 2 MiB, so a guest that recurses is stopped long before the host's own stack ends.
 const STACK: usize = 512 << 10;
 
-pub(super) fn engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
-    let mut config = Config::new();
-    // Calls are synchronous and never overlap in a store; with it, a call costs 500 to 1500 ns instead of 170.
-    config.concurrency_support(false);
-    config.epoch_interruption(true);
-    // For the live counters. Within a module LLVM has inlined already.
-    config.compiler_inlining(Inlining::InterModuleAndIntraGc);
-    config.memory_reservation(RESERVED);
-    config.memory_reservation_for_growth(RESERVED);
-    config.memory_guard_size(GUARD);
-    config.max_wasm_stack(STACK);
-    // Guests are 32-bit; where their code was is of no use without their sources.
-    config.wasm_memory64(false);
-    config.generate_address_map(false);
-    config.cache(cache.and_then(opened));
-    Engine::new(&config)
+/// Makes engines of the same settings: the one that plugins run on, and passing ones that compile them.
+pub(super) struct Engines(Config);
+
+impl Engines {
+    pub fn new(cache: Option<&Path>) -> Engines {
+        let mut config = Config::new();
+        // Calls are synchronous and never overlap in a store; with it, a call costs 500 to 1500 ns instead of 170.
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        // For the live counters. Within a module LLVM has inlined already.
+        config.compiler_inlining(Inlining::InterModuleAndIntraGc);
+        config.memory_reservation(RESERVED);
+        config.memory_reservation_for_growth(RESERVED);
+        config.memory_guard_size(GUARD);
+        config.max_wasm_stack(STACK);
+        // Guests are 32-bit; where their code was is of no use without their sources.
+        config.wasm_memory64(false);
+        config.generate_address_map(false);
+        config.cache(cache.and_then(opened));
+        Engines(config)
+    }
+
+    pub fn make(&self) -> wasmtime::Result<Engine> {
+        Engine::new(&self.0)
+    }
 }
 
 /// The cache in that folder, if nobody else can write there: what lies in it is run as native code.

@@ -15,7 +15,7 @@ use crate::upstream::LiveTable;
 
 use super::artifact::Artifact;
 use super::bindings::{host, local_store};
-use super::engine::engine;
+use super::engine::Engines;
 use super::guest::Guest;
 use super::metrics::PluginMetrics;
 use super::shared::Ledger;
@@ -28,6 +28,7 @@ pub struct Runtime {
 }
 
 struct Inner {
+    engines: Engines,
     linker: Linker<Guest>,
     live_component: Vec<u8>,
     ticker: Arc<Ticker>,
@@ -61,7 +62,8 @@ impl Runtime {
                 "it needs x86-64 or arm64 Linux and memory that may be made executable",
             )
         };
-        let engine = engine(options.cache.as_deref()).map_err(|e| cannot(format!("{e:#}")))?;
+        let engines = Engines::new(options.cache.as_deref());
+        let engine = engines.make().map_err(|e| cannot(format!("{e:#}")))?;
         let ticker = Ticker::start(&engine).map_err(|e| cannot(e.to_string()))?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
@@ -72,6 +74,7 @@ impl Runtime {
         let live_component = wat::parse_str(include_str!("live.wat"));
         Ok(Runtime {
             inner: Arc::new(Inner {
+                engines,
                 linker,
                 live_component: live_component.map_err(|e| cannot(e.to_string()))?,
                 ticker,
@@ -92,7 +95,7 @@ impl Runtime {
             return Ok(known);
         }
         let inner = &self.inner;
-        let artifact = Artifact::load(&inner.linker, &inner.live_component, bytes)?;
+        let artifact = Artifact::load(&inner.engines, &inner.linker, &inner.live_component, bytes)?;
         let artifact = Arc::new(artifact);
         let mut loaded = self.loaded();
         loaded.retain(|_, known| known.strong_count() > 0);
