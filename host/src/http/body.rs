@@ -164,8 +164,8 @@ impl FromClient {
         take: &mut dyn FnMut(Piece<'_>),
     ) -> Poll<Result<Step, Broken>> {
         if std::mem::take(&mut self.expects) {
-            // A client that does not take these few bytes has broken off, as reading will tell.
-            let _ = self.wire.poll_write(cx, b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.link
+                .say_ahead(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         let link = self.link.clone();
         let before = link.body_read();
@@ -190,7 +190,7 @@ impl FromClient {
         if self.link.awaits_body() {
             return;
         }
-        let limits = self.link.timeouts();
+        let limits = self.link.limits();
         if limits.floor.is_set() {
             let left = self.pace.wait(limits.floor, Instant::now());
             if left < limits.body {
@@ -202,7 +202,7 @@ impl FromClient {
 
     /// Until the response's head is here; a server that answers before it has the whole request has a phase of its own.
     fn wait_for_server(&mut self, bytes: u64) {
-        if self.link.timeouts().floor.is_set() {
+        if self.link.limits().floor.is_set() {
             self.pace.moved(bytes, Instant::now());
         }
         self.link.enter(Phase::FirstByte, self.first_byte);

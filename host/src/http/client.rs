@@ -1,6 +1,5 @@
 //! Connections to servers: one request at a time, the answer's head, and its body as a stream.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -8,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
-use tokio::net::TcpStream;
 
 use super::body::Body;
 use super::fields::Fields;
+use super::h1;
 use super::h1::head::{self, Framing, ResponseIndex};
 use super::h1::incoming::{Broken, Incoming, Piece, Step};
 use super::h1::sink::{Coding, Sink, decimal};
@@ -19,6 +18,7 @@ use super::h1::wire::Wire;
 use super::idle::Idle;
 use super::message::{RequestHead, ResponseHead};
 use super::patience::Patience;
+use crate::net::Stream;
 
 /// Bytes of a response's head.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -99,9 +99,9 @@ enum Unsent {
 
 impl Connection {
     /// Takes a connected socket over.
-    pub fn open(socket: TcpStream) -> Connection {
+    pub fn open(socket: impl Into<Stream>) -> Connection {
         Connection {
-            wire: Rc::new(Wire::new(socket, None)),
+            wire: Rc::new(Wire::new(socket.into(), None)),
         }
     }
 
@@ -200,7 +200,7 @@ impl Connection {
 
 impl Upgrade {
     /// The socket, and what was read of the new protocol already. None: it is gone.
-    pub async fn socket(self) -> Option<(TcpStream, Bytes)> {
+    pub async fn socket(self) -> Option<(Stream, Bytes)> {
         let rest = self.0.wire.take_rest();
         let wire = Rc::try_unwrap(self.0.wire).ok()?;
         Some((wire.into_socket(), rest.into()))
@@ -256,11 +256,8 @@ fn heads(
     interim: &mut u32,
     tell: &impl Fn(ResponseHead),
 ) -> Result<(Option<Whole>, usize), Why> {
-    thread_local! {
-        static INDEX: RefCell<Vec<head::FieldAt>> = const { RefCell::new(Vec::new()) };
-    }
     let mut used = 0;
-    INDEX.with_borrow_mut(|index| {
+    h1::with_index(|index| {
         loop {
             let rest = &bytes[used..];
             let head = &rest[..rest.len().min(LARGEST_HEAD)];

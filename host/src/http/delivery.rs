@@ -66,25 +66,20 @@ enum Framed {
     UntilClose,
 }
 
-/// Bytes of interim answers that wait for a client to take them; a further one is dropped.
-const MOST_AHEAD: usize = 64 << 10;
-
 /// Has an interim answer (103, 102) sent to the client before the final one (RFC 9110, 15.2). Its hop-by-hop fields are gone.
 pub fn send_ahead(link: &Link, mut head: ResponseHead) {
-    let mut ahead = link.ahead().take();
-    if ahead.len() < MOST_AHEAD {
-        // It has no body to be long (RFC 9110, 8.6).
-        head.fields.remove(&CONTENT_LENGTH);
-        write_status(&head, &mut ahead);
-        head.fields.write(&mut ahead, |_| false);
-        ahead.extend_from_slice(b"\r\n");
-    }
-    link.ahead().set(ahead);
+    // It has no body to be long (RFC 9110, 8.6).
+    head.fields.remove(&CONTENT_LENGTH);
+    link.say_ahead(|out| {
+        write_status(&head, out);
+        head.fields.write(out, |_| false);
+        out.extend_from_slice(b"\r\n");
+    });
 }
 
-/// Writes what waits in `Link::ahead`, as far as the client takes it.
+/// Writes what is to go ahead of the answer, as far as the client takes it.
 pub(super) fn poll_ahead(wire: &Wire, link: &Link, cx: &mut Context<'_>) {
-    let mut ahead = link.ahead().take();
+    let mut ahead = link.take_ahead();
     while !ahead.is_empty() {
         match wire.poll_write(cx, &ahead) {
             Poll::Ready(Ok(written)) if written > 0 => drop(ahead.drain(..written)),
@@ -92,7 +87,7 @@ pub(super) fn poll_ahead(wire: &Wire, link: &Link, cx: &mut Context<'_>) {
             _ => break,
         }
     }
-    link.ahead().set(ahead);
+    link.keep_ahead(ahead);
 }
 
 impl Outgoing {
@@ -141,8 +136,8 @@ impl Outgoing {
         head: &ResponseHead,
         delivery: &mut Delivery,
     ) -> bool {
-        link.enter(Phase::Delivery, link.timeouts().body);
-        self.sink.begin_with(link.ahead().take());
+        link.enter(Phase::Delivery, link.limits().body);
+        self.sink.begin_with(link.take_ahead());
         let mut head = Some(head);
         let mut ended = false;
         poll_fn(|cx| {
@@ -175,7 +170,7 @@ impl Outgoing {
                     }
                     Ok(Poll::Ready(Ok(Step::More))) => {
                         if link.phase() == Phase::ResponseBody {
-                            link.enter(Phase::Delivery, link.timeouts().body);
+                            link.enter(Phase::Delivery, link.limits().body);
                         }
                     }
                     Ok(Poll::Ready(Err(Broken))) => {
@@ -209,7 +204,7 @@ impl Outgoing {
                 return Poll::Ready(settled);
             }
             if !link.awaits_answer() {
-                link.enter(Phase::RequestBody, link.timeouts().body);
+                link.enter(Phase::RequestBody, link.limits().body);
             }
             Poll::Pending
         })

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use super::pace::Floor;
 use super::timers::{self, Millis, Place};
 
+/// Bytes of interim answers that wait for a client to take them.
+const MOST_AHEAD: usize = 64 << 10;
+
 /// Whom a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -49,7 +52,7 @@ pub enum Closing {
 }
 
 pub struct Link {
-    timeouts: Timeouts,
+    limits: Limits,
     phase: Cell<Phase>,
     /// When the phase has lasted too long; 0: never.
     deadline: Cell<Millis>,
@@ -97,7 +100,7 @@ pub enum Blame {
 
 /// What a client is held to; a time of zero: none.
 #[derive(Clone, Debug)]
-pub struct Timeouts {
+pub struct Limits {
     /// From the first byte of a request, or from accept, to the end of its head.
     pub head: Duration,
     /// Between requests.
@@ -118,9 +121,9 @@ pub struct Expired(pub Phase);
 
 impl Link {
     /// Of a new connection of this worker: its first head is awaited.
-    pub fn new(timeouts: Timeouts) -> Rc<Link> {
+    pub fn new(limits: Limits) -> Rc<Link> {
         let link = Rc::new_cyclic(|link| Link {
-            timeouts,
+            limits,
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(0),
             place: Place::take(link.clone()),
@@ -137,12 +140,12 @@ impl Link {
             blame: Cell::new(None),
             ahead: Cell::default(),
         });
-        link.enter(Phase::Head, link.timeouts.head);
+        link.enter(Phase::Head, link.limits.head);
         link
     }
 
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Asks the connection to end. It never becomes less urgent.
@@ -266,14 +269,14 @@ impl Link {
         if matches!(self.phase.get(), Phase::Idle | Phase::Head) && self.head_began.get().is_none()
         {
             self.head_began.set(Some(Instant::now()));
-            self.enter(Phase::Head, self.timeouts.head);
+            self.enter(Phase::Head, self.limits.head);
         }
     }
 
     pub(super) fn count_written(&self, bytes: usize) {
         self.written.set(self.written.get() + bytes as u64);
         if self.phase.get() == Phase::Delivery {
-            self.enter(Phase::Delivery, self.timeouts.body);
+            self.enter(Phase::Delivery, self.limits.body);
         }
     }
 
@@ -309,9 +312,24 @@ impl Link {
         self.body_left.get()
     }
 
-    /// What is to be written to the client before the answer that is awaited.
-    pub(super) fn ahead(&self) -> &Cell<Vec<u8>> {
-        &self.ahead
+    /// Has something written to the client ahead of the answer that is awaited: `write` appends it. Where too much waits already,
+    /// nothing is said.
+    pub(super) fn say_ahead(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut ahead = self.ahead.take();
+        if ahead.len() < MOST_AHEAD {
+            write(&mut ahead);
+        }
+        self.ahead.set(ahead);
+    }
+
+    /// What is to be written ahead of the answer.
+    pub(super) fn take_ahead(&self) -> Vec<u8> {
+        self.ahead.take()
+    }
+
+    /// What the client has not taken of it.
+    pub(super) fn keep_ahead(&self, rest: Vec<u8>) {
+        self.ahead.set(rest);
     }
 
     /// Says why the exchange ends before its time; the first to speak is believed.
@@ -342,7 +360,7 @@ mod tests {
 
     fn link() -> Rc<Link> {
         let second = Duration::from_secs(1);
-        Link::new(Timeouts {
+        Link::new(Limits {
             head: second,
             idle: second * 60,
             body: second * 30,

@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tokio::net::TcpStream;
 
 use super::body::{Body, FromClient};
 use super::client::Upgrade;
@@ -25,6 +24,7 @@ use super::message::{RequestHead, ResponseHead};
 use super::pace::Pace;
 use super::tunnel;
 use crate::base::event::Silence;
+use crate::net::Stream;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
 const LINGER: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ pub trait Service {
 /// What this future takes is what an idle connection costs. Hence what is moved into it is moved once (an argument that is
 /// pinned within takes its place twice), and what comes after the last request is boxed.
 pub fn serve<S: Service + 'static>(
-    socket: TcpStream,
+    socket: Stream,
     link: Rc<Link>,
     service: S,
 ) -> impl Future<Output = ()> {
@@ -239,7 +239,7 @@ async fn exchange<S: Service>(
         // What is left of the request's body would be taken for the next request.
         return Next::End(close(wire).await);
     }
-    link.enter(Phase::Idle, link.timeouts().idle);
+    link.enter(Phase::Idle, link.limits().idle);
     Next::Request
 }
 
@@ -254,7 +254,7 @@ async fn while_there<T>(
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => {
             poll_ahead(wire, link, cx);
-            wire.poll_gone(cx, link.timeouts().abort_on_close)
+            wire.poll_gone(cx, link.limits().abort_on_close)
                 .map(|()| None)
         }
     })

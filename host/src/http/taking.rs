@@ -62,7 +62,7 @@ impl Taking {
             (waiting.taken, waiting.seen) = (taken, now);
         }
         let seen = waiting.seen;
-        if now - seen >= link.timeouts().body {
+        if now - seen >= link.limits().body {
             return Some(Blame::ClientTimeout);
         }
         (!self.go_on(link, seen, now)).then_some(Blame::ClientTooSlow)
@@ -79,7 +79,7 @@ impl Taking {
 
     /// Waits on, as long as the client may take nothing and is not too slow. False: it is.
     fn go_on(&mut self, link: &Link, seen: Instant, now: Instant) -> bool {
-        let limits = link.timeouts();
+        let limits = link.limits();
         let mut at_most = (seen + limits.body).saturating_duration_since(now);
         if limits.floor.is_set() {
             let left = self.pace.wait(limits.floor, now);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 
 use super::link::{Blame, Closing, Link};
+use crate::net::Stream;
 
 /// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
 /// other may still speak. Who or what broke it off is told to the link.
@@ -19,7 +19,7 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     link: &Rc<Link>,
     mut client: C,
     from_client: Bytes,
-    mut server: TcpStream,
+    mut server: Stream,
     from_server: Bytes,
     silence: Duration,
 ) -> bool {
@@ -50,12 +50,12 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
 
 /// A client's socket whose traffic is counted.
 pub(super) struct Counted {
-    socket: TcpStream,
+    socket: Stream,
     link: Rc<Link>,
 }
 
 impl Counted {
-    pub(super) fn new(socket: TcpStream, link: Rc<Link>) -> Counted {
+    pub(super) fn new(socket: Stream, link: Rc<Link>) -> Counted {
         Counted { socket, link }
     }
 }

@@ -1,13 +1,15 @@
-//! Sockets: listening ones (`listen`, `accept`), those to servers (`dial`), how many of them there may be (`files`), and what
-//! the peer has not taken yet (`unsent`). Knows nothing of HTTP.
+//! Sockets: listening ones (`listen`, `accept`), those to servers (`dial`), connected ones whatever they run over (`stream`), how
+//! many of them there may be (`files`), and what the peer has not taken yet (`unsent`). Knows nothing of HTTP.
 
 pub mod accept;
 pub mod address;
 pub mod dial;
 pub mod files;
 pub mod listen;
+pub mod stream;
 pub mod unsent;
 
 pub use dial::dial;
 pub use listen::listen;
+pub use stream::Stream;
 pub use unsent::unsent;

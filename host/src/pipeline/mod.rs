@@ -1,9 +1,9 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
-//! a connection's requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
+//! a connection goes through `arrive`, and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
 //! `forward`, `respond` and `log`.
 //!
 //! ```text
-//! accept ─► worker ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
+//! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
 //!                     hop-by-hop  listener  router   route     balancer  server    filters   RequestEnded
 //!                     forwarded   fetch                          ▲────retry──┘      reversed
 //! ```
@@ -13,6 +13,7 @@
 //! that it began with.
 
 mod accept;
+mod arrive;
 mod exchange;
 mod fault;
 mod fetch;

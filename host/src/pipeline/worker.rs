@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,17 +13,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use super::arrive::arrive;
 use super::gate::Pass;
-use super::protocol::Connection;
-use super::site::{ListenerSite, Site};
+use super::site::Site;
 use crate::base::event::WorkerObserver;
-use crate::base::text::Text;
-use crate::config::checked::ListenerTimeouts;
-use crate::hook::ConnectionFacts;
-use crate::http::link::{Closing, Timeouts};
-use crate::http::pace::Floor;
-use crate::http::{Link, idle, server};
-use crate::net::address::canonical;
+use crate::http::link::Closing;
+use crate::http::{Link, idle};
 
 /// Makes a site on its worker; given the one before, if there is one.
 pub type MakeSite = Box<dyn FnOnce(Option<&Rc<Site>>) -> Rc<Site> + Send>;
@@ -130,6 +124,7 @@ impl Worker {
         }
     }
 
+    /// A connection that has been let in.
     pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str, pass: Pass) {
         let id = self.next.replace(self.next.get() + 1);
         let site = self.site();
@@ -146,67 +141,10 @@ impl Worker {
         if self.draining.get() == Closing::Cut {
             return;
         }
-        let (socket, connection) = match self.prepare(socket, place, listener) {
-            Ok(prepared) => prepared,
-            // It was gone before it came here.
-            Err(error) => return tracing::debug!(%error, "an accepted connection was lost"),
-        };
-        let open = Open {
-            listener: connection.listener.clone(),
-            link: connection.link.clone(),
-        };
-        self.connections.borrow_mut().insert(id, open);
-        let link = connection.link.clone();
-        tokio::task::spawn_local(server::serve(socket, link, connection));
-    }
-
-    fn prepare(
-        self: &Rc<Self>,
-        socket: TcpStream,
-        place: Place,
-        listener: Rc<str>,
-    ) -> io::Result<(tokio::net::TcpStream, Connection)> {
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
-        let (client, local) = (
-            canonical(socket.peer_addr()?),
-            canonical(socket.local_addr()?),
-        );
-        let socket = tokio::net::TcpStream::from_std(socket)?;
-        let site = self.site();
-        let connection = Connection {
-            worker: self.clone(),
-            _place: place,
-            link: Link::new(timeouts(site.listener(&listener))),
-            facts: Rc::new(ConnectionFacts {
-                client,
-                client_address: Text::of(client.ip()),
-                client_port: Text::of(client.port()),
-                local,
-                listener: listener.clone(),
-                tls: None,
-            }),
-            listener,
-        };
-        Ok((socket, connection))
-    }
-}
-
-/// A listener that is gone has none, nor needs them: the connection is closed after one answer.
-fn timeouts(listener: Option<&ListenerSite>) -> Timeouts {
-    let of = |of: fn(&ListenerTimeouts) -> Duration| {
-        listener.map_or(Duration::from_secs(10), |listener| of(&listener.timeouts))
-    };
-    Timeouts {
-        head: of(|t| t.request_head),
-        idle: of(|t| t.idle),
-        body: of(|t| t.body),
-        abort_on_close: listener.is_some_and(|listener| listener.abort_on_close),
-        most_head: listener.map_or(32 << 10, |listener| listener.max_head),
-        floor: Floor {
-            rate: listener.map_or(0, |listener| listener.min_body_rate),
-            grace: of(|t| t.rate_grace),
-        },
+        // It was gone before it came here.
+        if let Err(error) = arrive(self, &site, socket, place) {
+            tracing::debug!(%error, "an accepted connection was lost");
+        }
     }
 }
 
@@ -216,6 +154,21 @@ pub struct Place {
     id: u64,
     listener: Rc<str>,
     _pass: Pass,
+}
+
+impl Place {
+    pub fn listener(&self) -> &Rc<str> {
+        &self.listener
+    }
+
+    /// From here on the connection ends when the worker wants it to.
+    pub fn occupy(&self, link: &Rc<Link>) {
+        let open = Open {
+            listener: self.listener.clone(),
+            link: link.clone(),
+        };
+        self.worker.connections.borrow_mut().insert(self.id, open);
+    }
 }
 
 impl Drop for Place {

@@ -1,6 +1,5 @@
 //! The next request on a connection: read into the worker's scratch buffer, kept only while it is incomplete.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::ops::Range;
 
@@ -71,10 +70,7 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
 
 /// A head in these bytes, of which it may take so many.
 fn hear(bytes: &[u8], most: usize) -> Result<Option<Box<Heard>>, Unreadable> {
-    thread_local! {
-        static INDEX: RefCell<Vec<FieldAt>> = const { RefCell::new(Vec::new()) };
-    }
-    INDEX.with_borrow_mut(|fields| {
+    super::with_index(|fields| {
         // What lies behind it is not looked at, so that it does not matter how much of it has come.
         let head = &bytes[..bytes.len().min(most)];
         let found = match head::request(head, fields).map_err(Unreadable::Refused)? {

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::http::link::Link;
+use crate::net::Stream;
 
 /// Bytes of one read. Larger ones save little more.
 pub const SCRATCH: usize = 64 * 1024;
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 pub struct Wire {
-    socket: RefCell<TcpStream>,
+    socket: RefCell<Stream>,
     /// Read, and meant for what comes next.
     rest: RefCell<Vec<u8>>,
     /// A client's: its traffic is counted there.
@@ -37,7 +37,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(socket: TcpStream, link: Option<Rc<Link>>) -> Wire {
+    pub fn new(socket: Stream, link: Option<Rc<Link>>) -> Wire {
         Wire {
             socket: RefCell::new(socket),
             rest: RefCell::default(),
@@ -82,15 +82,7 @@ impl Wire {
     /// Whether nothing has come while nothing was to come: neither an end nor a byte. Costs a system call only when
     /// something has.
     pub fn is_quiet(&self) -> bool {
-        let socket = self.socket.borrow();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match socket.poll_read_ready(&mut cx) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(())) => {
-                matches!(socket.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
-            Poll::Ready(Err(_)) => false,
-        }
+        self.socket.borrow_mut().is_quiet()
     }
 
     /// Says whether somebody reads a body from it.
@@ -121,14 +113,12 @@ impl Wire {
 
     /// What a client may send as a request's head.
     pub fn most_head(&self) -> usize {
-        self.link
-            .as_ref()
-            .map_or(0, |link| link.timeouts().most_head)
+        self.link.as_ref().map_or(0, |link| link.limits().most_head)
     }
 
     /// Bytes written that the peer has not taken.
     pub fn unsent(&self) -> u64 {
-        crate::net::unsent(&self.socket.borrow())
+        self.socket.borrow().unsent()
     }
 
     pub fn bytes_read(&self) -> u64 {
@@ -150,10 +140,10 @@ impl Wire {
 
     /// A reset rather than an end, once it is dropped.
     pub fn cut(&self) {
-        let _ = self.socket.borrow().set_zero_linger();
+        self.socket.borrow().cut();
     }
 
-    pub fn into_socket(self) -> TcpStream {
+    pub fn into_socket(self) -> Stream {
         self.socket.into_inner()
     }
 }

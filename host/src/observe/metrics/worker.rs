@@ -31,8 +31,8 @@ pub struct Worker {
 /// way it is, and they are compared, but not hashed.
 type Recent<T> = [Option<Rc<T>>; RECENT];
 
-/// A power of two.
-const RECENT: usize = 256;
+const RECENT: usize = 1 << RECENT_BITS;
+const RECENT_BITS: u32 = 8;
 
 /// All that a request of certain names touches, found at once.
 struct Way {
@@ -257,7 +257,7 @@ fn place(names: [&str; 4]) -> usize {
         (mixed ^ name.as_ptr().addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     };
     // The product's high bits depend on all of its factors'.
-    (names.into_iter().fold(0, mix) >> 56) as usize
+    (names.into_iter().fold(0, mix) >> (u64::BITS - RECENT_BITS)) as usize
 }
 
 /// Names are the operator's: nobody sends colliding ones, and they would only be slower.

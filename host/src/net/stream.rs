@@ -1,0 +1,118 @@
+//! A connected socket, whatever it runs over: what reads and writes bytes above it need not know.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::unsent;
+
+/// A byte stream to a peer.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    /// Bytes pass through something (TLS) before they reach the socket.
+    Layered(Box<dyn Layer>),
+}
+
+/// What a stream may run over.
+pub trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
+    /// The socket at the bottom.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream {
+    /// The socket at the bottom.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Tcp(socket) => socket,
+            Stream::Layered(layer) => layer.socket(),
+        }
+    }
+
+    /// Whether nothing has come while nothing was to come: neither an end nor a byte. Costs a system call only when
+    /// something has. Nobody else may wait for it.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Stream::Tcp(socket) => match socket.poll_read_ready(&mut cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => {
+                    matches!(socket.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                }
+                Poll::Ready(Err(_)) => false,
+            },
+            // What the layer has to say to itself (a session ticket) is nobody's byte.
+            Stream::Layered(layer) => {
+                let mut byte = [0; 1];
+                Pin::new(layer)
+                    .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
+                    .is_pending()
+            }
+        }
+    }
+
+    /// Bytes written that the peer's system has not acknowledged.
+    pub fn unsent(&self) -> u64 {
+        unsent(self.socket())
+    }
+
+    /// A reset rather than an end, once it is dropped.
+    pub fn cut(&self) {
+        let _ = self.socket().set_zero_linger();
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Stream {
+        Stream::Tcp(socket)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Stream::Layered(layer) => Pin::new(layer).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    /// What was written is on its way: nothing stays in a layer's buffer for want of a flush.
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Stream::Layered(layer) => {
+                let written = ready!(Pin::new(&mut *layer).poll_write(cx, bytes))?;
+                // Pending: the layer goes on with it at the next call; whoever writes waits for the socket then.
+                let _ = Pin::new(layer).poll_flush(cx)?;
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Stream::Layered(layer) => Pin::new(layer).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Layered(layer) => Pin::new(layer).poll_shutdown(cx),
+        }
+    }
+}
