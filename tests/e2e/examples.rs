@@ -39,6 +39,7 @@ examples! {
     canary "06-canary"
     sticky_by_hash "07-sticky-by-hash"
     headers_and_paths "08-headers-and-paths"
+    pair "09-pair"
 }
 
 /// The four servers of `origins.toml` beside, then the README from top to bottom.
