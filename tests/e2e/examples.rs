@@ -40,6 +40,7 @@ examples! {
     sticky_by_hash "07-sticky-by-hash"
     headers_and_paths "08-headers-and-paths"
     pair "09-pair"
+    monitoring "10-monitoring"
 }
 
 /// The four servers of `origins.toml` beside, then the README from top to bottom.

@@ -15,6 +15,7 @@ mod leaving;
 mod limits;
 mod logs;
 mod misbehaving;
+mod monitoring;
 mod pair;
 mod plugin_cli;
 mod readme;

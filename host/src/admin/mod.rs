@@ -7,10 +7,12 @@
 //! | `guard` | who may ask: Host, Origin, token |
 //! | `routes` | what is answered |
 //! | `answer` | how an answer and an error look |
+//! | `exposition` | in which format metrics are told |
 //! | `page` | the page on `/` |
 //! | `socket` | bounds on connections |
 
 mod answer;
+mod exposition;
 mod guard;
 mod page;
 mod routes;
@@ -33,7 +35,7 @@ use crate::control::{Applied, Change, Rejected, Status};
 /// What the admin surface needs of the running proxy.
 pub trait Proxy: Send + Sync + 'static {
     fn status(&self) -> Arc<Status>;
-    /// Prometheus text (OpenMetrics 1.0).
+    /// OpenMetrics 1.0.
     fn metrics_text(&self) -> String;
     /// Whether traffic would be served; with a pool, whether a server of it is usable too. Err: why not.
     fn health(&self, pool: Option<&str>) -> Result<(), String>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post, put};
@@ -18,7 +18,7 @@ use crate::control::{Applied, Cause, Change, Rejected};
 
 use super::answer::{self, Refusal};
 use super::guard::{self, Guard};
-use super::{Proxy, page};
+use super::{Proxy, exposition, page};
 
 /// The largest `.wasm` that may be sent.
 const MOST_WASM: usize = 64 << 20;
@@ -69,10 +69,9 @@ async fn health(State(desk): State<Desk>, Query(query): Query<HealthQuery>) -> R
     }
 }
 
-async fn metrics(State(desk): State<Desk>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let fields = [(header::CONTENT_TYPE, OPEN_METRICS)];
-    (fields, desk.proxy.metrics_text()).into_response()
+async fn metrics(State(desk): State<Desk>, asked: HeaderMap) -> Response {
+    let (kind, text) = exposition::negotiated(&asked, desk.proxy.metrics_text());
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 async fn status(State(desk): State<Desk>) -> Response {

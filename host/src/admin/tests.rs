@@ -95,7 +95,7 @@ fn what_may_be_read() {
     assert_eq!(ask(&server, "GET /api/v1/pools", b"").0, 200);
     assert_eq!(ask(&server, "GET /api/v1/plugins", b"").0, 200);
     let (_, metrics) = ask(&server, "GET /metrics", b"");
-    assert!(metrics.contains("openmetrics-text") && metrics.ends_with("# EOF\n"));
+    assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     let (_, page) = ask(&server, "GET /", b"");
     assert!(page.contains("&lt;tidegate.toml&gt;"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none'"));
