@@ -16,8 +16,8 @@ use crate::admin;
 use crate::base::event::Observer;
 use crate::config::{Config, Problems};
 use crate::control::{AdminPort, Change, Control, Parts, Rejected, Status};
-use crate::net;
-use crate::observe;
+use crate::net::{self, systemd};
+use crate::observe::{self, Observers};
 use crate::pipeline::{Gates, Workers};
 use crate::plugin::{Runtime, RuntimeOptions};
 use crate::state::State;
@@ -62,9 +62,16 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     };
     let control = Control::start(parts, config).await?;
     let admin = tokio::spawn(keep_admin(control.clone()));
+    let watchdog = tokio::spawn({
+        let control = control.clone();
+        async move { systemd::watchdog(|| control.answers()).await }
+    });
     ready(&control);
-    signals.obey(&control).await;
+    systemd::ready("serving");
+    signals.obey(&control, &observers).await;
+    systemd::stopping("draining");
     drain(&control, &mut signals).await;
+    watchdog.abort();
     admin.abort();
     observers.flush();
     Ok(())
@@ -179,9 +186,10 @@ impl admin::Proxy for Control {
     }
 }
 
-/// HUP reloads; TERM and INT end.
+/// HUP reloads; USR1 opens the access log anew; TERM and INT end.
 struct Signals {
     hangup: Signal,
+    reopen: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -190,20 +198,22 @@ impl Signals {
     fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
     /// Until the first TERM or INT.
-    async fn obey(&mut self, control: &Control) {
+    async fn obey(&mut self, control: &Control, observers: &Observers) {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
+                    systemd::reloading();
                     let control = control.clone();
-                    // The loop tells what came of it.
-                    tokio::spawn(async move { let _ = control.change(Change::Reload).await; });
+                    tokio::spawn(async move { reload(&control).await });
                 }
+                _ = self.reopen.recv() => observers.reopen(),
                 () = Self::leave(&mut self.terminate, &mut self.interrupt) => return,
             }
         }
@@ -215,6 +225,14 @@ impl Signals {
             _ = interrupt.recv() => {}
         }
     }
+}
+
+/// The control's log tells what came of it.
+async fn reload(control: &Control) {
+    systemd::ready(match control.change(Change::Reload).await {
+        Ok(_) => "serving",
+        Err(_) => "serving; the last reload was refused, the log says why",
+    });
 }
 
 /// Lets go of what is in flight; a second signal cuts it.

@@ -1,6 +1,6 @@
 //! The access log in its three formats, and `/metrics`.
 
-use tidegate_tests::{Client, Origin, Proxy, listener, pool, site, wait_for};
+use tidegate_tests::{Client, Origin, Proxy, Signal, listener, pool, site, wait_for, wait_until};
 
 #[test]
 fn json_says_why() {
@@ -162,4 +162,33 @@ fn logged(format: &str, request: &str) -> Vec<String> {
     wait_for("a line", || {
         Some(proxy.stdout()).filter(|lines| !lines.is_empty())
     })
+}
+
+#[test]
+fn a_file_that_was_moved_is_opened_anew() {
+    let origin = Origin::named("a");
+    let log = "\n[log]\naccess = \"./access.log\"\nformat = \"json\"\n";
+    let proxy = Proxy::start(site("round-robin", &[&origin]) + log);
+    let (path, moved) = (
+        proxy.path().join("access.log"),
+        proxy.path().join("access.log.1"),
+    );
+    let lines = |path: &std::path::Path, target: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter(|line| line.contains(target)).count()
+    };
+    proxy.get("/before");
+    wait_until("the line is written", || lines(&path, "/before") == 1);
+    std::fs::rename(&path, &moved).expect("it can be moved");
+    proxy.get("/meanwhile");
+    wait_until("the file goes on until told", || {
+        lines(&moved, "/meanwhile") == 1
+    });
+    proxy.signal(Signal::USR1);
+    wait_until("a new file is there", || path.exists());
+    proxy.get("/after");
+    wait_until("the line is in the new file", || {
+        lines(&path, "/after") == 1
+    });
+    assert_eq!(lines(&moved, "/after"), 0);
 }

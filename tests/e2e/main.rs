@@ -21,4 +21,5 @@ mod plugin_cli;
 mod readme;
 mod reload;
 mod routing;
+mod service;
 mod swap;

@@ -31,6 +31,7 @@ pub struct Setup {
     /// Soft and hard; None: those of the tests.
     open_files: Option<(u32, u32)>,
     cold: bool,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A running proxy.
@@ -51,6 +52,7 @@ impl Setup {
             ports: BTreeMap::new(),
             open_files: None,
             cold: false,
+            environment: Vec::new(),
         };
         setup.config(config);
         setup
@@ -72,6 +74,12 @@ impl Setup {
     /// Under these limits of open files, the soft and the hard one.
     pub fn open_files(mut self, soft: u32, hard: u32) -> Setup {
         self.open_files = Some((soft, hard));
+        self
+    }
+
+    /// With this in its environment.
+    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Setup {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -146,7 +154,8 @@ impl Setup {
             .arg(command)
             .arg("-c")
             .arg(self.config_path())
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         // One folder of compiled plugins for all tests of this build.
         if self.cold {
             // A file is no folder.

@@ -114,6 +114,11 @@ impl Control {
         status::health(&self.shared, pool)
     }
 
+    /// Whether every worker has answered lately.
+    pub fn answers(&self) -> bool {
+        self.shared.silent_workers().is_empty()
+    }
+
     /// The Prometheus text of all metrics.
     pub fn metrics_text(&self) -> String {
         let mut text = String::new();

@@ -1,5 +1,5 @@
 //! Sockets: listening ones (`listen`, `accept`), those to servers (`dial`), connected ones whatever they run over (`stream`), how
-//! many of them there may be (`files`), and what the peer has not taken yet (`unsent`). Knows nothing of HTTP.
+//! many of them there may be (`files`), what the peer has not taken yet (`unsent`), and the socket that systemd listens on (`systemd`). Knows nothing of HTTP.
 
 pub mod accept;
 pub mod address;
@@ -7,6 +7,7 @@ pub mod dial;
 pub mod files;
 pub mod listen;
 pub mod stream;
+pub mod systemd;
 pub mod unsent;
 
 pub use dial::dial;
