@@ -15,10 +15,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin;
 use crate::base::event::Observer;
 use crate::config::{Config, Problems};
-use crate::control::{AdminPort, Change, Control, Parts, Rejected, Status};
+use crate::control::{AdminPort, Change, Control, HistoryEntry, Parts, Rejected, Status};
 use crate::net::{self, systemd};
 use crate::observe::{self, Observers};
-use crate::pipeline::{Gates, Workers};
+use crate::pipeline::{Gates, Question, Workers};
 use crate::plugin::{Runtime, RuntimeOptions};
 use crate::state::State;
 use crate::upstream::LiveTable;
@@ -183,6 +183,18 @@ impl admin::Proxy for Control {
 
     fn change(&self, change: Change) -> admin::ChangeFuture<'_> {
         Box::pin(Control::change(self, change))
+    }
+
+    fn config(&self) -> serde_json::Value {
+        Control::config(self)
+    }
+
+    fn history(&self) -> Arc<Vec<HistoryEntry>> {
+        Control::history(self)
+    }
+
+    fn explain(&self, question: Question) -> admin::ExplainFuture<'_> {
+        Box::pin(Control::explain(self, question))
     }
 }
 

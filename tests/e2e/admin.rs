@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output};
 
-use tidegate_tests::{Origin, Proxy, Setup, TOKEN, get, send, shipped, site, tidegate};
+use tidegate_tests::{
+    Origin, Proxy, Setup, TOKEN, get, listener, pool, send, shipped, site, tidegate,
+};
 
 #[test]
 fn it_shows_what_runs() {
@@ -136,4 +138,121 @@ fn ctl(proxy: &Proxy, arguments: &[&str]) -> Output {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn it_explains_what_a_request_would_get() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let proxy = Proxy::start(
+        listener(
+            "web",
+            "router = \"router\"\npool = \"app\"\nfilters = [\"security-headers\"]",
+        ) + "[[route]]\nname = \"shop\"\nhost = \"shop.example\"\npath = \"/cart\"\nheaders = { x-beta = true }\npool = \"beta\"\n"
+            + &pool("app", "balancer = \"first\"", &[&a])
+            + &pool("beta", "balancer = \"first\"", &[&b])
+            + &pool("empty", "", &[&a]).replace("address", "weight = 0, address"),
+    );
+    let admin = format!("http://{}", proxy.address("admin"));
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["ctl", "explain", "--admin", &admin], arguments].concat();
+        let output = Command::new(tidegate())
+            .args(arguments)
+            .output()
+            .expect("the binary runs");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).expect("text")
+    };
+    let taken = explain(&["http://shop.example/cart/1?x", "--header", "x-beta: yes"]);
+    for line in [
+        "listener  web",
+        "route     shop",
+        "filters   security-headers",
+        "pool      beta",
+        "server    b",
+    ] {
+        assert!(taken.contains(line), "{line} is not in\n{taken}");
+    }
+    let other = explain(&["http://shop.example/cart/1"]);
+    assert!(
+        !other.contains("route") && other.contains("server    a"),
+        "{other}"
+    );
+    assert!(explain(&["/cart"]).contains("is no URL"));
+    assert!(explain(&["http://a/", "--listener", "nobody"]).contains("there are: web"));
+    // Nobody was asked, nothing was logged.
+    assert_eq!((a.served(), b.served()), (0, 0));
+    assert_eq!(proxy.metrics().sum("tidegate_requests_total", &[]), 0.0);
+}
+
+#[test]
+fn one_can_go_back() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let mut proxy = Proxy::start(site("round-robin", &[&a]));
+    proxy.reconfigure(site("round-robin", &[&b]));
+    // A plugin that answers for another one, and then a configuration without it.
+    assert_eq!(proxy.swap("round-robin", &shipped("first")).status(), 200);
+    let running = |proxy: &Proxy| {
+        let plugin = &proxy.status()["plugins"][0];
+        (
+            plugin["source"].as_str().map(str::to_owned),
+            plugin["sha256"].to_string(),
+        )
+    };
+    let swapped = running(&proxy);
+    proxy.reconfigure(site("random", &[&a]));
+    assert_eq!(proxy.get("/").text(), "a");
+
+    let history = proxy.admin("GET", "/api/v1/history", b"").json();
+    let seen: Vec<_> = history
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|g| (g["generation"].as_u64(), g["what"].as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Some(4), Some("reload")),
+            (Some(3), Some("plugin round-robin")),
+            (Some(2), Some("reload")),
+            (Some(1), Some("start"))
+        ]
+    );
+
+    let back = proxy.admin("POST", "/api/v1/rollback/3", b"");
+    assert_eq!(back.status(), 200, "{}", back.text());
+    assert_eq!(proxy.get("/").text(), "b");
+    assert_eq!(running(&proxy), swapped, "the plugin of then");
+    assert_eq!(proxy.admin("POST", "/api/v1/rollback/1", b"").status(), 200);
+    assert_eq!(proxy.get("/").text(), "a");
+    assert_ne!(running(&proxy), swapped, "the plugin of then");
+    // The file is what it was: reading it goes forward again.
+    assert_eq!(proxy.reload().status(), 200);
+    assert_eq!(proxy.status()["pools"][0]["balancer"], "random");
+
+    let unknown = proxy.admin("POST", "/api/v1/rollback/99", b"");
+    assert_eq!(unknown.status(), 404);
+    assert!(
+        unknown.text().contains("kept are: 7, 6, 5"),
+        "{}",
+        unknown.text()
+    );
+    let unasked = send(
+        proxy.address("admin"),
+        &format!(
+            "POST /api/v1/rollback/1 HTTP/1.1\nhost: {}\ncontent-length: 0",
+            proxy.address("admin")
+        ),
+    );
+    assert_eq!(unasked.status(), 401);
+    assert_eq!(proxy.generation(), 7);
+}
+
+#[test]
+fn the_configuration_is_shown_without_secrets() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let config = proxy.admin("GET", "/api/v1/config", b"");
+    assert_eq!(config.json()["pool"][0]["name"], "app");
+    assert!(!config.text().contains(TOKEN), "{}", config.text());
 }

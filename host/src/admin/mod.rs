@@ -7,11 +7,13 @@
 //! | `guard` | who may ask: Host, Origin, token |
 //! | `routes` | what is answered |
 //! | `answer` | how an answer and an error look |
+//! | `explain` | a URL becomes a question |
 //! | `exposition` | in which format metrics are told |
 //! | `page` | the page on `/` |
 //! | `socket` | bounds on connections |
 
 mod answer;
+mod explain;
 mod exposition;
 mod guard;
 mod page;
@@ -30,7 +32,8 @@ use std::thread;
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 
-use crate::control::{Applied, Change, Rejected, Status};
+use crate::control::{Applied, Change, HistoryEntry, Rejected, Status};
+use crate::pipeline::{Explained, Question};
 
 /// What the admin surface needs of the running proxy.
 pub trait Proxy: Send + Sync + 'static {
@@ -41,8 +44,15 @@ pub trait Proxy: Send + Sync + 'static {
     fn health(&self, pool: Option<&str>) -> Result<(), String>;
     /// Answers once every worker runs the change, or nothing has changed.
     fn change(&self, change: Change) -> ChangeFuture<'_>;
+    /// The configuration that runs, without its secrets.
+    fn config(&self) -> serde_json::Value;
+    /// The last generations, the newest first.
+    fn history(&self) -> Arc<Vec<HistoryEntry>>;
+    /// What would become of a request now. Err: it can't be one, and why.
+    fn explain(&self, question: Question) -> ExplainFuture<'_>;
 }
 
+pub type ExplainFuture<'a> = Pin<Box<dyn Future<Output = Result<Explained, String>> + Send + 'a>>;
 pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = Result<Applied, Rejected>> + Send + 'a>>;
 
 /// The running admin surface. Dropping it stops it: what is being answered gets a moment to end.

@@ -14,11 +14,13 @@ use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::base::ids::Generation;
 use crate::control::{Applied, Cause, Change, Rejected};
+use crate::pipeline::Explained;
 
 use super::answer::{self, Refusal};
 use super::guard::{self, Guard};
-use super::{Proxy, exposition, page};
+use super::{Proxy, explain, exposition, page};
 
 /// The largest `.wasm` that may be sent.
 const MOST_WASM: usize = 64 << 20;
@@ -43,7 +45,11 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/pools", get(pools))
         .route("/api/v1/plugins", get(plugins))
+        .route("/api/v1/config", get(config))
         .route("/api/v1/plugins/{name}", put(swap))
+        .route("/api/v1/explain", get(explain))
+        .route("/api/v1/history", get(history))
+        .route("/api/v1/rollback/{generation}", post(rollback))
         .route("/api/v1/reload", post(reload))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -130,11 +136,38 @@ async fn reload(State(desk): State<Desk>) -> Result<Json<Done>, Refusal> {
     desk.change(Change::Reload, turn).await
 }
 
+async fn config(State(desk): State<Desk>) -> Response {
+    Json(desk.proxy.config()).into_response()
+}
+
+async fn history(State(desk): State<Desk>) -> Response {
+    Json(&*desk.proxy.history()).into_response()
+}
+
+async fn rollback(
+    State(desk): State<Desk>,
+    Path(generation): Path<u64>,
+) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    let to = Generation(generation);
+    desk.change(Change::Rollback { to }, turn).await
+}
+
+async fn explain(
+    State(desk): State<Desk>,
+    Query(asked): Query<Vec<(String, String)>>,
+) -> Result<Json<Explained>, Refusal> {
+    let bad = |error| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let question = explain::question(&asked).map_err(bad)?;
+    let explained = desk.proxy.explain(question).await;
+    explained.map(Json).map_err(bad)
+}
+
 async fn unknown() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; known: /, /healthz, /metrics, /api/v1/status, /api/v1/pools, /api/v1/plugins, PUT \
-         /api/v1/plugins/{name}, POST /api/v1/reload",
+         /api/v1/plugins/{name}, /api/v1/config, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
     )
 }
 
@@ -200,6 +233,10 @@ fn refusal(rejected: Rejected) -> Refusal {
         Cause::UnknownPlugin => (
             StatusCode::NOT_FOUND,
             "there is no plugin of that name; nothing has changed",
+        ),
+        Cause::UnknownGeneration => (
+            StatusCode::NOT_FOUND,
+            "that generation is not kept; nothing has changed",
         ),
         Cause::Draining => (
             StatusCode::CONFLICT,

@@ -43,6 +43,23 @@ impl Proxy for Fake {
         }
     }
 
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "listener": [] })
+    }
+
+    fn history(&self) -> Arc<Vec<HistoryEntry>> {
+        Arc::default()
+    }
+
+    fn explain(&self, question: Question) -> ExplainFuture<'_> {
+        Box::pin(async move {
+            Ok(Explained {
+                listener: format!("{} {} {}", question.method, question.host, question.target),
+                ..Explained::default()
+            })
+        })
+    }
+
     fn change(&self, change: Change) -> ChangeFuture<'_> {
         Box::pin(async move {
             if let Change::Plugin { name, .. } = &change

@@ -133,6 +133,37 @@ pub enum CtlCommand {
     #[command(after_help = "Examples:
   TIDEGATE_TOKEN=… tidegate ctl reload")]
     Reload,
+    /// Say which route, filters, pool and server a request would get now, and why
+    #[command(after_help = "Examples:
+  tidegate ctl explain http://shop.example/cart
+  tidegate ctl explain http://api.example/v1 --method POST --header 'x-tenant: blue'")]
+    Explain {
+        /// The request's URL
+        url: String,
+        /// Its method
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// A header of it, NAME: VALUE; as often as needed
+        #[arg(long, value_name = "HEADER")]
+        header: Vec<String>,
+        /// The listener that takes it; without it the first one
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+        /// The client's IP address
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<String>,
+    },
+    /// List the last ten generations, which can be gone back to
+    #[command(after_help = "Examples:
+  tidegate ctl history")]
+    History,
+    /// Run what a generation ran, its configuration and its plugins; returns once every worker runs it
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl rollback 7")]
+    Rollback {
+        /// The generation's number
+        generation: u64,
+    },
 }
 
 #[derive(Args)]

@@ -83,6 +83,7 @@ fn instances(
 ) -> Result<Instances, (String, PrepareError)> {
     let Loaded {
         artifact,
+        wasm,
         source,
         settings,
         updates,
@@ -106,6 +107,7 @@ fn instances(
         name,
         fingerprint,
         artifact,
+        wasm,
         shared,
         source,
         since: generation,

@@ -12,6 +12,9 @@ pub enum Change {
     /// Run these bytes as the plugin of that name. They stay across reloads until the plugin's own file or
     /// `[[plugin]]` entry changes.
     Plugin { name: String, wasm: Vec<u8> },
+    /// Run what a generation ran, as a new one: its configuration and its plugins' code. A reload then reads the file that
+    /// there is.
+    Rollback { to: Generation },
 }
 
 /// Every worker runs the new generation.
@@ -38,6 +41,8 @@ pub enum Cause {
     Invalid,
     /// There is no plugin of that name.
     UnknownPlugin,
+    /// That generation is not kept, or never was.
+    UnknownGeneration,
     /// The proxy is on its way out.
     Draining,
     /// The system refused: an address in use, no memory, a worker that is gone.

@@ -39,12 +39,21 @@ pub type Part = Option<Loaded>;
 
 pub struct Loaded {
     pub artifact: Arc<Artifact>,
+    pub wasm: Arc<[u8]>,
     pub source: String,
     pub settings: Settings,
     pub updates: Vec<Membership>,
     pub fingerprint: Fingerprint,
     /// The same plugin, with nothing changed, where it runs already and runs well.
     pub running: Option<RunningPlugin>,
+}
+
+/// A plugin's code.
+struct Code {
+    artifact: Arc<Artifact>,
+    wasm: Arc<[u8]>,
+    /// What to call where it came from.
+    source: String,
 }
 
 impl Draft {
@@ -89,7 +98,7 @@ impl Draft {
         let config = self.config.clone();
         for (index, plugin) in config.plugins.iter().enumerate() {
             let part = match self.load(kept, plugin) {
-                Ok((artifact, source)) => Some(self.describe(kept, index, artifact, source)),
+                Ok(code) => Some(self.describe(kept, index, code)),
                 Err((message, remedy)) => {
                     self.problem(&plugin.source_span, message, remedy);
                     None
@@ -99,12 +108,8 @@ impl Draft {
         }
     }
 
-    /// The plugin's code, and what to call where it came from; or what is wrong, and the remedy.
-    fn load(
-        &mut self,
-        kept: &Kept,
-        plugin: &checked::Plugin,
-    ) -> Result<(Arc<Artifact>, String), (String, String)> {
+    /// The plugin's code, or what is wrong, and the remedy.
+    fn load(&mut self, kept: &Kept, plugin: &checked::Plugin) -> Result<Code, (String, String)> {
         let (named, source) = read(&plugin.name, &plugin.source)?;
         let named_hash: [u8; 32] = Sha256::digest(&named).into();
         let upload = kept
@@ -128,16 +133,19 @@ impl Draft {
                 error.remedy,
             )
         })?;
-        Ok((artifact, source))
+        Ok(Code {
+            artifact,
+            wasm,
+            source,
+        })
     }
 
-    fn describe(
-        &self,
-        kept: &Kept,
-        index: usize,
-        artifact: Arc<Artifact>,
-        source: String,
-    ) -> Loaded {
+    fn describe(&self, kept: &Kept, index: usize, code: Code) -> Loaded {
+        let Code {
+            artifact,
+            wasm,
+            source,
+        } = code;
         let plugin = &self.config.plugins[index];
         let config = match &plugin.source {
             PluginSource::Shipped(name) if name == "router" => with_routes(&self.config, plugin),
@@ -176,6 +184,7 @@ impl Draft {
             .cloned();
         Loaded {
             artifact,
+            wasm,
             source,
             settings,
             updates,

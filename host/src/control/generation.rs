@@ -46,6 +46,8 @@ pub struct RunningPlugin {
     pub name: String,
     pub fingerprint: Fingerprint,
     pub artifact: Arc<Artifact>,
+    /// What it was compiled from.
+    pub wasm: Arc<[u8]>,
     pub shared: Arc<PluginShared>,
     /// `shipped NAME`, a path, or `uploaded`.
     pub source: String,

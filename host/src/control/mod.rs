@@ -2,12 +2,13 @@
 //! worker runs it or nothing has changed.
 //!
 //! `run` is the loop; `draft` and `candidate` are its two halves, `listeners` the sockets, `generation` what runs and what is
-//! kept, `shared` what others may read, `watch` the files on disk.
+//! kept, `history` what can be gone back to, `shared` what others may read, `watch` the files on disk.
 
 mod candidate;
 pub mod change;
 mod draft;
 mod generation;
+mod history;
 mod listeners;
 mod metrics;
 mod run;
@@ -24,12 +25,13 @@ use tokio::sync::{mpsc, oneshot, watch as signal};
 
 use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
-use crate::pipeline::{Gates, WorkerHandle};
+use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::upstream::LiveTable;
 
 pub use change::{Applied, Cause, Change, Rejected};
 pub use draft::hex;
+pub use history::HistoryEntry;
 pub use run::shipped_names;
 pub use shared::AdminPort;
 pub use status::Status;
@@ -112,6 +114,26 @@ impl Control {
     /// Whether traffic would be served, and by this pool; or why not.
     pub fn health(&self, pool: Option<&str>) -> Result<(), String> {
         status::health(&self.shared, pool)
+    }
+
+    /// The configuration that runs, without its secrets.
+    pub fn config(&self) -> serde_json::Value {
+        let running = self.shared.running();
+        running.map_or_else(Default::default, |running| running.config.shown.clone())
+    }
+
+    /// The last generations, the newest first.
+    pub fn history(&self) -> Arc<Vec<HistoryEntry>> {
+        self.shared.history()
+    }
+
+    /// What would become of a request now. Err: it can't be one, and why.
+    pub async fn explain(&self, question: Question) -> Result<Explained, String> {
+        // Every worker has the same configuration and plugins of the same code.
+        match self.shared.workers.first() {
+            Some(worker) => worker.explain(question).await,
+            None => Err("there is no worker".to_owned()),
+        }
     }
 
     /// Whether every worker has answered lately.

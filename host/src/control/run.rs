@@ -19,6 +19,7 @@ use super::candidate::{Candidate, Snapshots};
 use super::change::{Applied, Cause, Change, Rejected};
 use super::draft::Draft;
 use super::generation::{Hold, Kept, Running, Upload};
+use super::history::History;
 use super::listeners::{Listeners, Sockets};
 use super::shared::Shared;
 use super::watch::Watch;
@@ -37,6 +38,7 @@ pub struct Loop {
     workers: Vec<WorkerHandle>,
     shared: Arc<Shared>,
     watch: Option<Watch>,
+    history: History,
 }
 
 impl Loop {
@@ -62,6 +64,7 @@ impl Loop {
             workers,
             shared,
             watch: None,
+            history: History::default(),
         }
     }
 
@@ -100,10 +103,12 @@ impl Loop {
         let what = match &change {
             Change::Reload => "reload".to_owned(),
             Change::Plugin { name, .. } => format!("plugin {name}"),
+            Change::Rollback { to } => format!("rollback to {}", to.0),
         };
         let result = match change {
             Change::Reload => self.reload(begun).await,
             Change::Plugin { name, wasm } => self.swap(name, wasm, begun).await,
+            Change::Rollback { to } => self.roll_back(to, begun).await,
         };
         self.tell(&what, begun, &result);
         result
@@ -155,6 +160,29 @@ impl Loop {
                 Some(before) => self.kept.uploads.insert(name, before),
                 None => self.kept.uploads.remove(&name),
             };
+        }
+        result
+    }
+
+    async fn roll_back(&mut self, to: Generation, begun: Instant) -> Result<Applied, Rejected> {
+        let Some(past) = self.history.find(to).cloned() else {
+            let kept: Vec<_> = self.history.generations().map(|n| n.to_string()).collect();
+            return Err(Rejected::new(
+                Cause::UnknownGeneration,
+                format!(
+                    "generation {} is not kept; kept are: {}",
+                    to.0,
+                    kept.join(", ")
+                ),
+            ));
+        };
+        let config = Config::clone(&past.config);
+        let uploads = blocking(move || past.uploads()).await?;
+        let uploads = uploads.map_err(|problem| Rejected::new(Cause::Invalid, problem))?;
+        let before = std::mem::replace(&mut self.kept.uploads, uploads);
+        let result = self.install(config, begun).await;
+        if result.is_err() {
+            self.kept.uploads = before;
         }
         result
     }
@@ -273,9 +301,13 @@ impl Loop {
         self.watch.as_mut()
     }
 
-    fn tell(&self, what: &str, begun: Instant, result: &Result<Applied, Rejected>) {
+    fn tell(&mut self, what: &str, begun: Instant, result: &Result<Applied, Rejected>) {
         match result {
             Ok(applied) => {
+                if let Some(running) = &self.kept.running {
+                    self.history.remember(what, running);
+                    self.shared.publish_history(self.history.entries());
+                }
                 tracing::info!(
                     what,
                     generation = applied.generation.0,

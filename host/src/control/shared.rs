@@ -17,6 +17,7 @@ use crate::pipeline::WorkerHandle;
 
 use super::change::{Applied, Rejected};
 use super::generation::Running;
+use super::history::HistoryEntry;
 use super::listeners::Listeners;
 use super::status::LastChange;
 
@@ -33,6 +34,7 @@ pub struct Shared {
     addresses: ArcSwap<Vec<(String, SocketAddr)>>,
     admin: watch::Sender<Option<AdminPort>>,
     last_change: Mutex<Option<LastChange>>,
+    history: ArcSwap<Vec<HistoryEntry>>,
     draining: AtomicBool,
     /// When each worker last answered, milliseconds after `begun`.
     heartbeats: Vec<AtomicU64>,
@@ -58,6 +60,7 @@ impl Shared {
             addresses: ArcSwap::default(),
             admin: watch::Sender::new(None),
             last_change: Mutex::new(None),
+            history: ArcSwap::default(),
             draining: AtomicBool::new(false),
             heartbeats,
             changes_applied: AtomicU64::new(0),
@@ -83,6 +86,15 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The last generations, the newest first.
+    pub fn history(&self) -> Arc<Vec<HistoryEntry>> {
+        self.history.load_full()
+    }
+
+    pub(super) fn publish_history(&self, entries: Vec<HistoryEntry>) {
+        self.history.store(Arc::new(entries));
     }
 
     pub fn uptime(&self) -> Duration {

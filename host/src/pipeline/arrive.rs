@@ -53,7 +53,7 @@ fn facts(socket: &TcpStream, listener: &Rc<str>) -> io::Result<ConnectionFacts> 
 }
 
 /// A listener that is gone has none, nor needs them: the connection is closed after one answer.
-fn limits(listener: Option<&ListenerSite>) -> Limits {
+pub(super) fn limits(listener: Option<&ListenerSite>) -> Limits {
     let of = |of: fn(&ListenerTimeouts) -> Duration| {
         listener.map_or(Duration::from_secs(10), |listener| of(&listener.timeouts))
     };

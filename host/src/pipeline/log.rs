@@ -89,6 +89,48 @@ impl Drop for Record {
 }
 
 impl Record {
+    /// Of a request whose head came between these times.
+    #[inline]
+    pub fn new(
+        worker: &Rc<Worker>,
+        link: &Rc<Link>,
+        facts: &Rc<ConnectionFacts>,
+        generation: Generation,
+        head: RequestHead,
+        (began, read): (Instant, Instant),
+    ) -> Record {
+        Record {
+            worker: worker.clone(),
+            link: link.clone(),
+            facts: facts.clone(),
+            generation,
+            listener: facts.listener.clone(),
+            route: None,
+            pool: None,
+            server: None,
+            in_flight: None,
+            started: false,
+            head,
+            target_sent: None,
+            host: None,
+            request_id: RequestId::fresh([worker.random(), worker.random()]),
+            began,
+            read,
+            queue: None,
+            connect: None,
+            first_byte: None,
+            status: None,
+            attempts: 0,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+            stage: Stage::Request,
+            fault: None,
+            local: false,
+            logged: true,
+            told: false,
+        }
+    }
+
     fn tell(&mut self, ending: &Ending) {
         self.told = true;
         let server = self.in_flight.take().map(|(server, in_flight)| {

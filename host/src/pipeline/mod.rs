@@ -15,6 +15,7 @@
 mod accept;
 mod arrive;
 mod exchange;
+mod explain;
 mod fault;
 mod fetch;
 mod filter;
@@ -31,6 +32,7 @@ mod worker;
 mod workers;
 
 pub use accept::accept;
+pub use explain::{Explained, Question};
 pub use gate::{Bounds, Gate, Gates, Told};
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 pub use workers::{WorkerHandle, Workers};

@@ -107,36 +107,15 @@ impl Connection {
     }
 
     fn record(&self, site: &Site, head: RequestHead, began: Instant, read: Instant) -> Box<Record> {
-        Box::new(Record {
-            worker: self.worker.clone(),
-            link: self.link.clone(),
-            facts: self.facts.clone(),
-            generation: site.generation,
-            listener: self.listener.clone(),
-            route: None,
-            pool: None,
-            server: None,
-            in_flight: None,
-            started: false,
+        let times = (began, read);
+        Box::new(Record::new(
+            &self.worker,
+            &self.link,
+            &self.facts,
+            site.generation,
             head,
-            target_sent: None,
-            host: None,
-            request_id: RequestId::fresh([self.worker.random(), self.worker.random()]),
-            began,
-            read,
-            queue: None,
-            connect: None,
-            first_byte: None,
-            status: None,
-            attempts: 0,
-            reasons: Vec::new(),
-            notes: Vec::new(),
-            stage: Stage::Request,
-            fault: None,
-            local: false,
-            logged: true,
-            told: false,
-        })
+            times,
+        ))
     }
 
     /// Makes the head safe. Everything that a request for the next hop alone, or an untrusted one, could say is gone after it.

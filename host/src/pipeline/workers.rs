@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
+use super::explain::{Explained, Question, explain};
 use super::gate::Pass;
 use super::site::Site;
 use super::worker::{MakeSite, Worker, tidy};
@@ -94,6 +95,12 @@ impl WorkerHandle {
         f: impl FnOnce(&Rc<Site>) -> T + Send + 'static,
     ) -> T {
         self.on_worker(move |worker| f(&worker.site())).await
+    }
+
+    /// What would become of a request now. Err: it can't be one, and why.
+    pub async fn explain(&self, question: Question) -> Result<Explained, String> {
+        self.on_worker(move |worker| explain(worker, &question))
+            .await
     }
 
     /// Gives the worker a new connection of the listener of that name.

@@ -27,6 +27,21 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
         CtlCommand::Status { json } => status(&proxy, json),
         CtlCommand::Swap { name, file } => swap(&proxy, &name, &file),
         CtlCommand::Reload => reload(&proxy),
+        CtlCommand::Explain {
+            url,
+            method,
+            header,
+            listener,
+            client,
+        } => {
+            let mut asked = vec![("url", url), ("method", method)];
+            asked.extend(header.into_iter().map(|header| ("header", header)));
+            asked.extend(listener.map(|listener| ("listener", listener)));
+            asked.extend(client.map(|client| ("client", client)));
+            explain(&proxy, &asked)
+        }
+        CtlCommand::History => history(&proxy),
+        CtlCommand::Rollback { generation } => rollback(&proxy, generation),
     }
 }
 
@@ -63,6 +78,29 @@ fn swap(proxy: &Remote, name: &str, file: &Path) -> Result<(), Failure> {
 fn reload(proxy: &Remote) -> Result<(), Failure> {
     let progress = Progress::new("reloading");
     let answer = proxy.ask(Method::POST, "/api/v1/reload", Bytes::new(), LONG_PATIENCE)?;
+    drop(progress);
+    print(&applied(&answer.json()?))
+}
+
+fn explain(proxy: &Remote, asked: &[(&str, String)]) -> Result<(), Failure> {
+    let pairs = asked
+        .iter()
+        .map(|(key, value)| format!("{key}={}", escaped(value)));
+    let query = pairs.collect::<Vec<_>>().join("&");
+    let path = format!("/api/v1/explain?{query}");
+    let answer = proxy.ask(Method::GET, &path, Bytes::new(), PATIENCE)?;
+    print(&tables::explained(&answer.json()?))
+}
+
+fn history(proxy: &Remote) -> Result<(), Failure> {
+    let answer = proxy.ask(Method::GET, "/api/v1/history", Bytes::new(), PATIENCE)?;
+    print(&tables::history(&answer.json()?))
+}
+
+fn rollback(proxy: &Remote, generation: u64) -> Result<(), Failure> {
+    let path = format!("/api/v1/rollback/{generation}");
+    let progress = Progress::new("going back");
+    let answer = proxy.ask(Method::POST, &path, Bytes::new(), LONG_PATIENCE)?;
     drop(progress);
     print(&applied(&answer.json()?))
 }

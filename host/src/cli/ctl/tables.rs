@@ -48,6 +48,32 @@ pub fn status(proxy: &Value) -> String {
     out
 }
 
+/// One line a thing, those left out that there are not.
+pub fn explained(explained: &Value) -> String {
+    let mut out = String::new();
+    for key in [
+        "listener", "route", "filters", "pool", "server", "status", "fault",
+    ] {
+        let value = match &explained[key] {
+            Value::Null => continue,
+            Value::Array(names) if names.is_empty() => continue,
+            Value::Array(names) => names.iter().map(text).collect::<Vec<_>>().join(", "),
+            other => text(other),
+        };
+        let _ = writeln!(out, "{key:<9} {value}");
+    }
+    for reason in list(&explained["reasons"]) {
+        let (plugin, why) = (text(&reason["plugin"]), text(&reason["reason"]));
+        let _ = writeln!(out, "{:<9} {plugin}: {why}", "because");
+    }
+    out
+}
+
+pub fn history(generations: &Value) -> String {
+    let columns = ["generation", "at", "what", "running"];
+    rows("generation", &columns, generations)
+}
+
 fn last_change(out: &mut String, change: &Value) {
     if change.is_null() {
         return;
