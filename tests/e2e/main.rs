@@ -5,6 +5,7 @@ mod admin;
 mod authoring;
 mod balancing;
 mod check;
+mod dashboard;
 mod examples;
 mod faults;
 mod fetching;

@@ -6,6 +6,7 @@
 //! runtime to follow them.
 
 mod binary;
+mod browser;
 mod client;
 mod config;
 mod document;
@@ -24,6 +25,7 @@ mod wait;
 mod wasm;
 
 pub use binary::{root, tidegate};
+pub use browser::Browser;
 pub use client::{Client, curl, get, send};
 pub use config::{listener, pool, server, site};
 pub use document::{Block, Document, matches};

@@ -39,7 +39,12 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         waiting: Arc::new(Semaphore::new(MOST_WAITING)),
     };
     Router::new()
-        .route("/", get(dashboard))
+        .route("/", get(|| async { Html(page::PAGE) }))
+        .route("/dashboard.css", get(|| asset("text/css", page::STYLE)))
+        .route(
+            "/dashboard.js",
+            get(|| asset("text/javascript", page::SCRIPT)),
+        )
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
@@ -58,8 +63,8 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         .layer(middleware::map_response(answer::harden))
 }
 
-async fn dashboard(State(desk): State<Desk>) -> Html<String> {
-    Html(page::render(&desk.proxy.status()))
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 #[derive(Deserialize)]

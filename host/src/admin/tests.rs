@@ -114,7 +114,7 @@ fn what_may_be_read() {
     let (_, metrics) = ask(&server, "GET /metrics", b"");
     assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     let (_, page) = ask(&server, "GET /", b"");
-    assert!(page.contains("&lt;tidegate.toml&gt;"), "{page}");
+    assert!(page.contains("dashboard.js"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none'"));
 }
 

@@ -1,0 +1,352 @@
+// Asks for the status, the history and the metrics every two seconds, and shows what they say. Rates and percentiles are made of the
+// differences between two answers; the last five minutes are kept for the charts, in this page alone.
+"use strict";
+
+const EVERY = 2000;
+const KEPT = 150;
+const WINDOW = 5;
+
+const seen = [];
+const charts = new Map();
+let token = sessionStorage.getItem("tidegate-token") || "";
+
+const $ = (id) => document.getElementById(id);
+
+// A new element; its text is never taken for markup.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// Replaces what is shown, unless it is the same: what has the focus keeps it.
+function show(place, ...children) {
+  const fresh = make("div", {}, ...children);
+  if (fresh.innerHTML === place.innerHTML) return;
+  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  place.replaceChildren(...fresh.childNodes);
+  if (focused && $(focused)) $(focused).focus();
+}
+
+async function ask(path, options = {}) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
+  if (answer.ok) return answer;
+  const body = await answer.json().catch(() => ({}));
+  const error = new Error(body.error || `${path}: ${answer.status}`);
+  error.status = answer.status;
+  error.problems = body.problems || [];
+  throw error;
+}
+
+// Samples by name: a list of labels and value each.
+function metrics(text) {
+  const families = new Map();
+  const sample = /^(tidegate_\w+)(?:\{(.*)\})? (\S+)/;
+  const label = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+  for (const line of text.split("\n")) {
+    const found = sample.exec(line);
+    if (!found) continue;
+    const labels = {};
+    for (const [, name, value] of (found[2] || "").matchAll(label)) {
+      labels[name] = value.replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
+    }
+    if (!families.has(found[1])) families.set(found[1], []);
+    families.get(found[1]).push([labels, Number(found[3])]);
+  }
+  return families;
+}
+
+function sum(sample, name, wanted = {}) {
+  let all = 0;
+  for (const [labels, value] of sample.metrics.get(name) || []) {
+    if (Object.entries(wanted).every(([key, is]) => labels[key] === is)) all += value;
+  }
+  return all;
+}
+
+// How much it grew a second, since some samples ago. A counter that fell began anew.
+function rate(name, wanted, back = WINDOW, now = seen.length - 1) {
+  const before = Math.max(0, now - back);
+  if (now <= before) return null;
+  const grown = sum(seen[now], name, wanted) - sum(seen[before], name, wanted);
+  return Math.max(0, grown) / (seen[now].at - seen[before].at);
+}
+
+// Seconds, interpolated within the bucket as Prometheus does; null: nothing came.
+function percentile(name, wanted, share) {
+  const now = seen.at(-1);
+  const before = seen[Math.max(0, seen.length - 1 - WINDOW)];
+  const buckets = new Map();
+  const add = (sample, sign) => {
+    for (const [labels, value] of sample.metrics.get(`${name}_bucket`) || []) {
+      if (!Object.entries(wanted).every(([key, is]) => labels[key] === is)) continue;
+      const le = labels.le === "+Inf" ? Infinity : Number(labels.le);
+      buckets.set(le, (buckets.get(le) || 0) + sign * value);
+    }
+  };
+  add(now, 1);
+  if (before !== now) add(before, -1);
+  const sorted = [...buckets].sort(([a], [b]) => a - b);
+  const total = sorted.length ? sorted.at(-1)[1] : 0;
+  if (total <= 0) return null;
+  let [low, under] = [0, 0];
+  for (const [le, count] of sorted) {
+    if (count >= share * total) return le === Infinity ? low : low + ((le - low) * (share * total - under)) / (count - under || 1);
+    [low, under] = [le, count];
+  }
+  return low;
+}
+
+const number = (value, digits = 0) =>
+  value === null || Number.isNaN(value) ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: 0 });
+const perSecond = (value) => (value === null ? "–" : `${number(value, value < 10 ? 1 : 0)}/s`);
+const share = (part, whole) => (!whole ? "–" : `${number((100 * part) / whole, 2)} %`);
+function time(seconds) {
+  if (seconds === null) return "–";
+  if (seconds < 0.001) return `${number(seconds * 1e6)} µs`;
+  return seconds < 1 ? `${number(seconds * 1e3, 1)} ms` : `${number(seconds, 2)} s`;
+}
+function duration(seconds) {
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const [unit, size] = units.find(([, size]) => seconds >= size) || units.at(-1);
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+// The last minutes of a value.
+function chart(key, value, label) {
+  const points = charts.get(key) || [];
+  if (points.asOf !== seen.length + seen[0].at) {
+    points.push(value || 0);
+    points.asOf = seen.length + seen[0].at;
+    if (points.length > KEPT) points.shift();
+    charts.set(key, points);
+  }
+  const most = Math.max(...points, 1e-9);
+  const place = (value, at) => `${((100 * (at + KEPT - points.length)) / (KEPT - 1)).toFixed(2)} ${(30 - (28 * value) / most).toFixed(2)}`;
+  const line = points.map(place).join("L");
+  const svg = "http://www.w3.org/2000/svg";
+  const picture = document.createElementNS(svg, "svg");
+  const set = (element, attributes) => Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+  set(picture, { class: "chart", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": `${label}, the last five minutes` });
+  const area = document.createElementNS(svg, "path");
+  const first = ((100 * (KEPT - points.length)) / (KEPT - 1)).toFixed(2);
+  set(area, { class: "area", d: `M${first} 30L${line}L100 30Z` });
+  const path = document.createElementNS(svg, "path");
+  set(path, { d: `M${line}` });
+  picture.append(area, path);
+  return picture;
+}
+
+function table(columns, rows) {
+  const cell = ([name, kind], value, at) =>
+    at === 0
+      ? make("th", { scope: "row" }, value)
+      : make("td", { class: kind === "number" ? "number" : null, "data-label": name || null }, value);
+  return make(
+    "table",
+    {},
+    make("thead", {}, make("tr", {}, ...columns.map(([name, kind]) => make("th", { scope: "col", class: kind === "number" ? "number" : null }, name)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((value, at) => cell(columns[at], value, at))))),
+  );
+}
+
+const GRADES = { ready: "good", up: "good", warm: "good", running: "good", drain: "warn", draining: "warn", maint: "warn", starting: "warn" };
+const pill = (word) => make("span", { class: `pill ${GRADES[word] || "bad"}` }, word);
+
+function tiles() {
+  const now = seen.at(-1);
+  const requests = rate("tidegate_requests_total", {});
+  const errors = rate("tidegate_requests_total", { code: "5xx" });
+  const p99 = percentile("tidegate_request_duration_seconds", {}, 0.99);
+  const connections = sum(now, "tidegate_connections_open");
+  const flying = sum(now, "tidegate_requests_in_flight");
+  const tile = (key, name, text, value) => make("div", { class: "tile" }, make("span", { class: "muted" }, name), make("b", {}, text), chart(key, value, name));
+  show(
+    $("tiles"),
+    tile("requests", "Requests", perSecond(requests), requests),
+    tile("errors", "Answered with 5xx", share(errors, requests), errors),
+    tile("p99", "99th percentile", time(p99), p99),
+    tile("connections", "Open connections", number(connections), connections),
+    tile("flying", "Requests in flight", number(flying), flying),
+  );
+}
+
+function pools(status) {
+  const card = (pool) => {
+    const of = { pool: pool.name };
+    const requests = rate("tidegate_requests_total", of);
+    const errors = rate("tidegate_requests_total", { ...of, code: "5xx" });
+    const times = [0.5, 0.99].map((share) => time(percentile("tidegate_request_duration_seconds", of, share)));
+    const row = (server) => {
+      const its = { ...of, server: server.name };
+      const all = rate("tidegate_requests_total", its);
+      const reason = server.last_probe || server.reason;
+      return [
+        server.name,
+        make("code", {}, server.address),
+        make("span", reason ? { title: reason } : {}, pill(server.state), server.backup ? " backup" : ""),
+        number(server.weight),
+        number(server.in_flight),
+        perSecond(all),
+        share(rate("tidegate_requests_total", { ...its, code: "5xx" }), all),
+        time(server.ewma_us ? server.ewma_us / 1e6 : null),
+      ];
+    };
+    const columns = [["server"], ["address"], ["state"], ["weight", "number"], ["in flight", "number"], ["requests", "number"], ["5xx", "number"], ["first byte", "number"]];
+    return make(
+      "article",
+      { class: "card" },
+      make(
+        "div",
+        { class: "head" },
+        make("h3", {}, pool.name, " ", make("span", { class: "muted" }, `by ${pool.balancer}`)),
+        make("span", { class: "muted" }, `${perSecond(requests)}, 5xx ${share(errors, requests)}, median ${times[0]}, 99th percentile ${times[1]}`),
+      ),
+      chart(`pool ${pool.name}`, requests, `Requests to ${pool.name}`),
+      table(columns, pool.servers.map(row)),
+    );
+  };
+  show($("pools"), ...status.pools.map(card));
+}
+
+function listeners(status) {
+  const row = (listener) => [
+    listener.name,
+    make("code", {}, listener.addresses.join(", ")),
+    listener.protocol || "http",
+    listener.tls_expiry || "–",
+    listener.filters.join(", ") || "–",
+    listener.router || "–",
+    listener.pool || "–",
+    number(sum(seen.at(-1), "tidegate_connections_open", { listener: listener.name })),
+    perSecond(rate("tidegate_connections_total", { listener: listener.name })),
+  ];
+  const columns = [["name"], ["addresses"], ["protocol"], ["TLS until"], ["filters"], ["router"], ["pool"], ["open", "number"], ["new", "number"]];
+  show($("listeners"), make("div", { class: "card" }, table(columns, status.listeners.map(row))));
+}
+
+function plugins(status) {
+  const row = (plugin) => [
+    plugin.name,
+    make("code", { title: plugin.sha256 }, plugin.sha256.slice(0, 8)),
+    plugin.source,
+    plugin.roles.join(", "),
+    pill(plugin.state),
+    number(plugin.instances),
+    perSecond(rate("tidegate_plugin_calls_total", { plugin: plugin.name })),
+    time(plugin.mean_call_ns ? plugin.mean_call_ns / 1e9 : null),
+    number(plugin.failures),
+  ];
+  const columns = [["name"], ["version"], ["source"], ["roles"], ["state"], ["instances", "number"], ["calls", "number"], ["a call", "number"], ["failures", "number"]];
+  show($("plugins"), make("div", { class: "card" }, table(columns, status.plugins.map(row))));
+}
+
+function generations(history) {
+  const row = (past) => {
+    const back = make("button", { type: "button", id: `back-${past.generation}`, "data-back": past.generation, disabled: !token }, "Go back");
+    return [String(past.generation), new Date(past.at).toLocaleString(), past.what, past.running ? pill("running") : back];
+  };
+  show($("history"), make("div", { class: "card" }, table([["generation"], ["since"], ["by"], [""]], history.map(row))));
+}
+
+function heading(status) {
+  const state = status.draining ? "draining" : "running";
+  $("state").textContent = state;
+  $("state").className = `pill ${GRADES[state]}`;
+  $("facts").textContent = `${status.version}, generation ${status.generation}, ${status.workers} workers, up ${duration(status.uptime_seconds)}, ${status.config}`;
+  $("lock").textContent = token ? "unlocked" : "";
+}
+
+// What is wrong now: the last change, and what this page was told.
+let told = null;
+function trouble(status) {
+  const notices = [];
+  const change = status && status.last_change;
+  if (change && change.problems.length) {
+    notices.push(make("div", { class: "notice" }, `The last change (${change.what}) was refused; what ran before runs on.`, ...change.problems.map((problem) => make("pre", {}, problem))));
+  }
+  if (told) notices.push(make("div", { class: "notice bad" }, told.message, ...(told.problems || []).map((problem) => make("pre", {}, problem))));
+  $("trouble").hidden = notices.length === 0;
+  show($("trouble"), ...notices);
+}
+
+async function look() {
+  const answers = await Promise.all(["/api/v1/status", "/api/v1/history", "/metrics"].map((path) => ask(path)));
+  const [status, history, text] = [await answers[0].json(), await answers[1].json(), await answers[2].text()];
+  seen.push({ at: performance.now() / 1000, metrics: metrics(text) });
+  if (seen.length > KEPT) seen.shift();
+  heading(status);
+  trouble(status);
+  tiles();
+  pools(status);
+  listeners(status);
+  plugins(status);
+  generations(history);
+}
+
+function lost(error) {
+  const locked = error.status === 401 || error.status === 403;
+  $("state").textContent = locked ? "locked" : "no answer";
+  $("state").className = "pill bad";
+  told = locked ? error : { message: `The proxy does not answer: ${error.message}` };
+  trouble(null);
+}
+
+async function keepLooking() {
+  for (;;) {
+    try {
+      if (!document.hidden || !seen.length) {
+        await look();
+        if (told && !told.change) told = null;
+      }
+    } catch (error) {
+      lost(error);
+    }
+    await new Promise((done) => setTimeout(done, EVERY));
+  }
+}
+
+// Asks first; resolves with whether the answer was yes.
+function sure(question) {
+  const dialog = $("ask");
+  $("ask-question").textContent = question;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+}
+
+async function change(question, path, options) {
+  if (!(await sure(question))) return;
+  told = null;
+  try {
+    await ask(path, options);
+  } catch (error) {
+    error.change = true;
+    told = error;
+  }
+  await look().catch(lost);
+}
+
+document.addEventListener("click", (event) => {
+  const back = event.target.closest("[data-back]");
+  if (back) {
+    const to = back.dataset.back;
+    change(`Run the configuration and the plugins of generation ${to} again?`, `/api/v1/rollback/${to}`, { method: "POST" });
+  }
+});
+
+$("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value;
+  $("token").value = "";
+  if (token) sessionStorage.setItem("tidegate-token", token);
+  else sessionStorage.removeItem("tidegate-token");
+  told = null;
+  look().catch(lost);
+});
+
+keepLooking();
