@@ -4,6 +4,7 @@
 mod admin;
 mod authoring;
 mod balancing;
+mod bodies;
 mod check;
 mod dashboard;
 mod examples;

@@ -139,7 +139,42 @@ pub struct Listener {
     pub max_head: usize,
     /// Bytes a second that a client must keep while it is waited for; 0: none.
     pub min_body_rate: u64,
+    /// Bytes of a request's body; 0: no bound.
+    pub max_body: u64,
+    pub compression: Option<Compression>,
+    pub error_pages: Vec<ErrorPage>,
     pub timeouts: ListenerTimeouts,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compression {
+    /// By preference.
+    pub codings: Vec<Coding>,
+    /// `text/html`, or `text/*`.
+    pub types: Vec<String>,
+    /// Bytes.
+    pub min_size: u64,
+    pub gzip_level: u32,
+    pub brotli_level: u32,
+    pub zstd_level: u32,
+}
+
+/// A content coding (RFC 9110, 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+}
+
+/// A page for errors that the proxy itself answers with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorPage {
+    pub path: PathBuf,
+    /// 503, or 5 for all of the class.
+    pub status: u16,
+    pub content_type: &'static str,
+    pub text: bytes::Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -220,6 +255,27 @@ pub struct Server {
     pub weight: u32,
     pub backup: bool,
     pub labels: Vec<(String, String)>,
+}
+
+impl Compression {
+    pub fn level(&self, coding: Coding) -> u32 {
+        match coding {
+            Coding::Gzip => self.gzip_level,
+            Coding::Brotli => self.brotli_level,
+            Coding::Zstd => self.zstd_level,
+        }
+    }
+}
+
+impl Coding {
+    /// As Content-Encoding says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Brotli => "br",
+            Coding::Zstd => "zstd",
+        }
+    }
 }
 
 impl std::fmt::Debug for Secret {

@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::checked::{AccessFormat, AccessTarget, OnFailure, ValueMatch};
+use super::checked::{AccessFormat, AccessTarget, Coding, OnFailure, ValueMatch};
 use super::nearest;
 use super::read::{Fault, FromText, Reader, Value, Written};
 use super::schema;
@@ -11,6 +11,10 @@ use super::schema;
 /// `info`, or `info,TARGET=debug`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LogLevel(pub String);
+
+/// `text/html`, or `text/*`; lower case.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MediaRange(pub String);
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -93,6 +97,51 @@ impl FromText for AccessFormat {
 
     fn text_schema() -> Schema {
         json_schema!({ "type": "string", "enum": ["json", "combined", "httplog"] })
+    }
+}
+
+impl FromText for Coding {
+    fn form() -> String {
+        "zstd, br or gzip".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Coding, Fault> {
+        let all = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+        let found = all.into_iter().find(|coding| coding.name() == text);
+        found.ok_or_else(|| {
+            let remedy = nearest::remedy(text, "algorithm", &["zstd", "br", "gzip"]);
+            Fault::new("is no compression that is known here", remedy)
+        })
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["zstd", "br", "gzip"] })
+    }
+}
+
+impl FromText for MediaRange {
+    fn form() -> String {
+        "a content type such as \"text/html\" or \"text/*\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<MediaRange, Fault> {
+        let part = |part: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
+            !part.is_empty() && part.chars().all(fits)
+        };
+        match text.split_once('/') {
+            Some((kind, form)) if part(kind) && (form == "*" || part(form)) => {
+                Ok(MediaRange(text.to_ascii_lowercase()))
+            }
+            _ => Err(Fault::new(
+                "is no content type",
+                format!("write {}", Self::form()),
+            )),
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[^/*;\\s]+/([^/*;\\s]+|\\*)$" })
     }
 }
 

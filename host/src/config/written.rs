@@ -3,8 +3,8 @@
 //! out, so that they are refused rather than silently without effect.
 
 use super::address::{Address, Bind, Host};
-use super::checked::{AccessFormat, AccessTarget, Network, OnFailure, ValueMatch};
-use super::choice::LogLevel;
+use super::checked::{AccessFormat, AccessTarget, Coding, Network, OnFailure, ValueMatch};
+use super::choice::{LogLevel, MediaRange};
 use super::problem::Located;
 use super::table::table;
 use super::text::Text;
@@ -121,6 +121,12 @@ table! {
         max_head: Size<KIB, { 64 * KIB }>, default("32KiB");
         /// Bytes a second that a client must keep on average while it is waited for: to send a request's body, else 408, `request-body-too-slow`, or to take a response, else the connection is cut, `response-too-slow`. Time in which others are slow does not count, and a response is taken when the client's system acknowledges it. "0B": none, as in HAProxy and nginx, which have no such bound. Apache's `RequestReadTimeout … MinRate`, Kestrel's `MinRequestBodyDataRate`.
         min_body_rate: Size<0, GIB>, default("0B");
+        /// Bytes of a request's body. A longer one gets 413, `request-body-too-large`: at once where its Content-Length says so, else as it streams, and what a server has got of it is cut off. "0B": no bound. nginx's `client_max_body_size`.
+        max_body: Size<0, { 1024 * GIB }>, default("0B");
+        /// Compresses answers for clients that accept it. Absent: no answer is touched. HAProxy's `filter compression`, nginx's `gzip on`.
+        compression: Compression, optional;
+        /// Pages for the errors that the proxy itself answers with, never a server's or a plugin's: a file by status, "503", or by class, "5xx"; the status itself goes first. Read at load, 1 MiB at most; a relative path starts at this file's folder, and the name's ending tells the type (html, txt, json, xml, svg). HAProxy's `errorfile`, nginx's `error_page`.
+        error_pages: Map<Text>, default({});
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
     }
@@ -139,6 +145,24 @@ table! {
         rate_grace: Span<MILLISECOND, DAY>, default("5s");
         /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed, `tunnel-timeout`. HAProxy's `timeout tunnel`, nginx's `proxy_read_timeout`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
+    }
+}
+
+table! {
+    /// Compression of answers. Left alone are parts (206), what has a Content-Encoding already, what says `no-transform`, and all for HTTP/1.0. A strong ETag becomes a weak one.
+    Compression as "a listener's compression" {
+        /// Codings by preference, where a client likes several equally. HAProxy's `compression algo`.
+        algorithms: List<Coding>, default(["zstd", "br", "gzip"]);
+        /// Content types that are compressed, "text/*" for all of a kind. HAProxy's `compression type`, nginx's `gzip_types`.
+        types: List<MediaRange>, default(["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/ld+json", "application/manifest+json", "application/problem+json", "application/xhtml+xml", "application/rss+xml", "application/atom+xml", "image/svg+xml"]);
+        /// Shorter answers are left alone; one whose length is not known is compressed. HAProxy's `compression minsize-res`, nginx's `gzip_min_length`.
+        min_size: Size<0, GIB>, default("1KiB");
+        /// 1, fastest, to 9, smallest. nginx's `gzip_comp_level`.
+        gzip_level: Number<1, 9>, default(5);
+        /// 0, fastest, to 11, smallest.
+        brotli_level: Number<0, 11>, default(4);
+        /// 1, fastest, to 19, smallest.
+        zstd_level: Number<1, 19>, default(3);
     }
 }
 
@@ -247,6 +271,7 @@ mod tests {
         assert!(file.pool.value.0.is_empty());
         default_of::<Plugin>("{ name = 'a' }");
         default_of::<Listener>("{ name = 'a', bind = '127.0.0.1:0' }");
+        default_of::<Compression>("{}");
         default_of::<Route>("{}");
         default_of::<Pool>("{ name = 'a', servers = [{ address = 'a:1' }] }");
     }

@@ -257,6 +257,9 @@ impl OnWorker<'_> {
             pool: listener.pool,
             max_head: listener.max_head,
             min_body_rate: listener.min_body_rate,
+            max_body: listener.max_body,
+            compression: listener.compression.clone(),
+            error_pages: listener.error_pages.clone(),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
         }

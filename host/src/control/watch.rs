@@ -100,7 +100,10 @@ fn files(config: &Config) -> Vec<PathBuf> {
             PluginSource::File { path, .. } => Some(path),
             PluginSource::Shipped(_) => None,
         });
-    let all = plugins.chain([&config.source.path]);
+    let listeners = config.listeners.iter();
+    let pages = listeners.flat_map(|listener| &listener.error_pages);
+    let pages = pages.map(|page| &page.path);
+    let all = plugins.chain(pages).chain([&config.source.path]);
     all.filter_map(|path| std::path::absolute(path).ok())
         .collect()
 }

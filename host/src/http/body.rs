@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::client::Reply;
+use super::compress::Compressed;
 use super::h1::incoming::{Broken, Incoming, Piece, Step};
 use super::h1::wire::Wire;
-use super::link::{Link, Phase};
+use super::link::{Blame, Link, Phase};
 use super::pace::{Pace, SHORTEST};
+use crate::config::checked::Coding;
 
 pub struct Body(Source);
 
@@ -20,6 +22,7 @@ enum Source {
     Full(Bytes),
     Client(Box<FromClient>),
     Server(Box<Reply>),
+    Compressed(Box<Compressed>),
 }
 
 /// A request's body on its way in.
@@ -32,6 +35,8 @@ pub(super) struct FromClient {
     /// How long the server may then take to answer.
     pub first_byte: Duration,
     pub pace: Pace,
+    /// Bytes that may still come.
+    pub most: u64,
 }
 
 /// Why a body could not be collected.
@@ -84,6 +89,7 @@ impl Body {
             Source::Full(bytes) => Some(bytes.len() as u64),
             Source::Client(client) => client.incoming.length(),
             Source::Server(reply) => reply.length(),
+            Source::Compressed(_) => None,
         }
     }
 
@@ -91,6 +97,22 @@ impl Body {
     pub fn answer_within(&mut self, first_byte: Duration) {
         if let Source::Client(client) = &mut self.0 {
             client.first_byte = first_byte;
+        }
+    }
+
+    /// No more than that many bytes of a request are read, beyond them it is broken, and the link knows why.
+    pub fn bound(&mut self, most: u64) {
+        if let Source::Client(client) = &mut self.0 {
+            client.most = most;
+        }
+    }
+
+    /// The same, compressed as it streams.
+    pub fn compressed(self, coding: Coding, level: u32) -> Body {
+        match Compressed::new(self, coding, level) {
+            Ok(compressed) => Body(Source::Compressed(Box::new(compressed))),
+            // Its head says otherwise already: nothing is better than bytes that can't be read.
+            Err(_) => Body::empty(),
         }
     }
 
@@ -109,13 +131,19 @@ impl Body {
             }
             Source::Client(client) => client.poll_step(cx, take),
             Source::Server(reply) => reply.poll_step(cx, take),
+            Source::Compressed(compressed) => compressed.poll_step(cx, take),
         }
     }
 
     /// There is nothing of it for the client.
     pub(super) fn withhold(&mut self) {
-        if !matches!(self.0, Source::Server(_)) {
-            self.0 = Source::Empty;
+        match std::mem::replace(&mut self.0, Source::Empty) {
+            Source::Server(reply) => self.0 = Source::Server(reply),
+            Source::Compressed(compressed) => {
+                *self = compressed.into_inner();
+                self.withhold();
+            }
+            _ => {}
         }
     }
 
@@ -123,6 +151,7 @@ impl Body {
     pub(super) fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match &mut self.0 {
             Source::Server(reply) => reply.poll_settle(cx),
+            Source::Compressed(compressed) => compressed.poll_settle(cx),
             _ => Poll::Ready(true),
         }
     }
@@ -169,12 +198,22 @@ impl FromClient {
         }
         let link = self.link.clone();
         let before = link.body_read();
+        let most = before.saturating_add(self.most);
         let step = self.incoming.poll_step(cx, &mut |piece| {
             if let Piece::Data(bytes) = piece {
                 link.count_body(bytes.len());
             }
-            take(piece);
+            if link.body_read() <= most {
+                take(piece);
+            }
         });
+        self.most = self.most.saturating_sub(link.body_read() - before);
+        if link.body_read() > most {
+            link.blame(Blame::TooLarge);
+            link.leave_body();
+            self.wire.set_taken(false);
+            return Poll::Ready(Err(Broken));
+        }
         match step {
             _ if !link.awaits_answer() => {}
             Poll::Pending => self.wait_for_client(),

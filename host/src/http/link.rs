@@ -87,6 +87,8 @@ pub enum Blame {
     ClientTimeout,
     /// It took too little in the time it had.
     ClientTooSlow,
+    /// The request's body is longer than the listener takes.
+    TooLarge,
     /// Neither side of a tunnel said anything for too long.
     TunnelTimeout,
     /// It broke off, or broke the protocol.
@@ -335,6 +337,11 @@ impl Link {
     /// Says why the exchange ends before its time; the first to speak is believed.
     pub fn blame(&self, whom: Blame) {
         self.blame.set(self.blame.get().or(Some(whom)));
+    }
+
+    /// Whether that is why the exchange ends.
+    pub fn was_blamed(&self, whom: Blame) -> bool {
+        self.blame.get() == Some(whom)
     }
 
     /// Why the exchange ended before its time. Whoever was not blamed before: the client closed its connection.

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod client;
+mod compress;
 pub mod delivery;
 pub mod fields;
 pub mod h1;

@@ -198,6 +198,7 @@ async fn exchange<S: Service>(
         expects,
         first_byte: Duration::ZERO,
         pace: Pace::default(),
+        most: u64::MAX,
     });
     let call = pin!(service.call(Request {
         head,

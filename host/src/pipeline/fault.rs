@@ -18,6 +18,7 @@ pub enum Fault {
     ConnectMethod,
     BodyTimeout,
     BodyTooSlow,
+    BodyTooLarge,
     /// The request's body broke off.
     BodyBroken,
     // Ours.
@@ -75,6 +76,7 @@ impl Fault {
             }
             BodyBroken => StatusCode::BAD_REQUEST,
             HeadTimeout | BodyTimeout | BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
@@ -98,6 +100,7 @@ impl Fault {
             ConnectMethod => "connect-method",
             BodyTimeout => "request-body-timeout",
             BodyTooSlow => "request-body-too-slow",
+            BodyTooLarge => "request-body-too-large",
             BodyBroken => "request-body-broken",
             NoPool => "no-pool",
             FilterFailed => "filter-failed",
@@ -126,7 +129,9 @@ impl Fault {
         use Fault::*;
         let how_far = stage.letter();
         match self {
-            BadRequest(_) | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
+            BadRequest(_) | HeadTooLarge | BodyTooLarge | ConnectMethod | FilterFailed | NoPool => {
+                *b"PR"
+            }
             HeadTimeout => *b"cR",
             BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
@@ -156,6 +161,7 @@ impl Fault {
             HeadTooLarge => "The request's header is too large.",
             ConnectMethod => "This is not a forward proxy.",
             BodyTimeout | BodyTooSlow => "The request's body took too long to arrive.",
+            BodyTooLarge => "The request's body is too large.",
             BodyBroken => "The request's body broke off.",
             NoPool => "Nothing is served at this address.",
             FilterFailed => "A check that every request must pass could not be made.",
@@ -191,6 +197,7 @@ impl From<Blame> for Fault {
             Blame::Client => Fault::ClientClosed,
             Blame::ClientTimeout => Fault::ClientStalled,
             Blame::ClientTooSlow => Fault::ResponseTooSlow,
+            Blame::TooLarge => Fault::BodyTooLarge,
             Blame::TunnelTimeout => Fault::TunnelTimeout,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
@@ -270,6 +277,13 @@ mod tests {
             "request-body-too-slow",
             Stage::Head,
             b"cD",
+        ),
+        (
+            Fault::BodyTooLarge,
+            413,
+            "request-body-too-large",
+            Stage::Request,
+            b"PR",
         ),
         (
             Fault::BodyBroken,

@@ -16,7 +16,7 @@ use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
-use crate::http::link::Phase;
+use crate::http::link::{Blame, Phase};
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::{Body, ResponseHead, delivery, hop};
@@ -163,13 +163,17 @@ async fn send(
                 .answered_in(took.as_micros().min(u128::from(u32::MAX)) as u32);
             Ok(answer)
         }
-        Ok(Err(NoAnswer { why, begun })) => Err((no_answer(why, begun), begun)),
+        Ok(Err(NoAnswer { why, begun })) => {
+            let too_large = exchange.record.link.was_blamed(Blame::TooLarge);
+            Err((no_answer(why, begun, too_large), begun))
+        }
         Err(expired) => Err((expired.0.into(), false)),
     }
 }
 
-fn no_answer(why: Why, begun: bool) -> Fault {
+fn no_answer(why: Why, begun: bool, too_large: bool) -> Fault {
     match why {
+        Why::RequestBroken if too_large => Fault::BodyTooLarge,
         Why::RequestBroken => Fault::BodyBroken,
         Why::Invalid => Fault::BadResponse,
         // It broke off within a head.

@@ -14,6 +14,7 @@
 
 mod accept;
 mod arrive;
+mod compress;
 mod exchange;
 mod explain;
 mod fault;

@@ -42,7 +42,7 @@ impl Service for Connection {
         let listener = site.listener(&self.listener);
         let answer = match self.take(&site, listener, &mut exchange).await {
             Ok(answer) => answer,
-            Err(fault) => respond::page(&mut exchange, fault),
+            Err(fault) => respond::page(listener, &mut exchange, fault),
         };
         respond::respond(&site, listener, exchange, answer)
     }
@@ -50,6 +50,7 @@ impl Service for Connection {
     fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
         let site = self.worker.site();
         respond::unreadable(
+            site.listener(&self.listener),
             self.record(&site, RequestHead::none(), began, Instant::now()),
             why.into(),
         )
@@ -70,6 +71,7 @@ impl Connection {
     ) -> Result<Answer, Fault> {
         let listener = listener.ok_or(Fault::ListenerGone)?;
         self.receive(site, exchange)?;
+        bound(listener, exchange)?;
         exchange.record.stage = Stage::Queue;
         if let Some(reply) = filter::of_listener(site, listener, exchange).await? {
             return Ok(reply);
@@ -141,4 +143,19 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Holds the body to what the listener takes of one.
+fn bound(listener: &ListenerSite, exchange: &mut Exchange) -> Result<(), Fault> {
+    let (most, Some(body)) = (listener.max_body, &mut exchange.body) else {
+        return Ok(());
+    };
+    if most == 0 {
+        return Ok(());
+    }
+    if body.length().is_some_and(|length| length > most) {
+        return Err(Fault::BodyTooLarge);
+    }
+    body.bound(most);
+    Ok(())
 }

@@ -10,12 +10,13 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 
+use super::compress::compress;
 use super::exchange::{Answered, Exchange, apply};
 use super::fault::Fault;
 use super::forwarded::{REQUEST_ID, RequestId};
 use super::log::Record;
 use super::site::{Filter, ListenerSite, Site};
-use crate::config::checked::OnFailure;
+use crate::config::checked::{ErrorPage, OnFailure};
 use crate::hook::{Failure, Reply, ResponseOutcome};
 use crate::http::fields::tokens;
 use crate::http::server::{Response, Tunnel};
@@ -45,7 +46,7 @@ pub fn respond(
     let of_route = route.map_or(&[][..], |route| &route.filters[..passed.1]);
     let of_listener = listener.map_or(&[][..], |listener| &listener.filters[..passed.0]);
     for filter in of_route.iter().rev().chain(of_listener.iter().rev()) {
-        answer = filtered(filter, &mut exchange, answer);
+        answer = filtered(filter, listener, &mut exchange, answer);
     }
     let fields = &mut answer.head.fields;
     fields.set(&REQUEST_ID, &exchange.record.request_id);
@@ -59,13 +60,20 @@ pub fn respond(
     if answer.server.is_none() {
         bare_where_it_must_be(&exchange.record.head.method, &mut answer);
     }
+    if let Some(settings) = listener.and_then(|listener| listener.compression.as_ref()) {
+        answer = compress(settings, &exchange.record.head, answer);
+    }
     send(exchange.record, answer)
 }
 
 /// The answer to what never became a request; no filter has seen it.
-pub fn unreadable(mut record: Box<Record>, fault: Fault) -> Response {
+pub fn unreadable(
+    listener: Option<&ListenerSite>,
+    mut record: Box<Record>,
+    fault: Fault,
+) -> Response {
     record.fault = Some(fault);
-    let mut answer = page_for(fault, false, &record.request_id);
+    let mut answer = page_for(listener, fault, false, &record.request_id);
     answer.head.fields.set(&REQUEST_ID, &record.request_id);
     send(record, answer)
 }
@@ -88,7 +96,12 @@ fn send(mut record: Box<Record>, answer: Answer) -> Response {
     }
 }
 
-fn filtered(filter: &Filter, exchange: &mut Exchange, mut answer: Answer) -> Answer {
+fn filtered(
+    filter: &Filter,
+    listener: Option<&ListenerSite>,
+    exchange: &mut Exchange,
+    mut answer: Answer,
+) -> Answer {
     let Some(plugin) = &filter.response else {
         return answer;
     };
@@ -107,7 +120,7 @@ fn filtered(filter: &Filter, exchange: &mut Exchange, mut answer: Answer) -> Ans
         }
         Err(Failure::Failed | Failure::Unavailable) => match filter.on_failure {
             OnFailure::Fallback => answer,
-            OnFailure::Reject => page(exchange, Fault::FilterFailed),
+            OnFailure::Reject => page(listener, exchange, Fault::FilterFailed),
         },
     }
 }
@@ -130,21 +143,53 @@ pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
 }
 
 /// The page for a fault.
-pub fn page(exchange: &mut Exchange, fault: Fault) -> Answer {
+pub fn page(listener: Option<&ListenerSite>, exchange: &mut Exchange, fault: Fault) -> Answer {
     exchange.record.fault = Some(fault);
     let accepts = exchange.record.head.fields.all(&ACCEPT).flat_map(tokens);
     let html = accepts
         .into_iter()
         .any(|range| range.to_ascii_lowercase().starts_with(b"text/html"));
-    page_for(fault, html, &exchange.record.request_id)
+    page_for(listener, fault, html, &exchange.record.request_id)
 }
 
-fn page_for(fault: Fault, html: bool, id: &RequestId) -> Answer {
+fn page_for(listener: Option<&ListenerSite>, fault: Fault, html: bool, id: &RequestId) -> Answer {
     let status = fault.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (kind, text) = match listener.and_then(|listener| own_page(listener, status)) {
+        Some(page) => (page.content_type, page.text.clone()),
+        None => {
+            let (kind, text) = built_in(fault, status, html, id);
+            (kind, Bytes::from(text))
+        }
+    };
+    let mut head = ResponseHead::new(status);
+    head.fields.set(&CONTENT_TYPE, kind);
+    head.fields.set(&CACHE_CONTROL, "no-store");
+    if fault == Fault::ConnectMethod {
+        head.fields
+            .set(&ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    }
+    own(head, Body::full(text))
+}
+
+/// The page that the operator has for this status, or for its class.
+fn own_page(listener: &ListenerSite, status: StatusCode) -> Option<&ErrorPage> {
+    let of = |wanted: u16| {
+        let mut pages = listener.error_pages.iter();
+        pages.find(|page| page.status == wanted)
+    };
+    of(status.as_u16()).or_else(|| of(status.as_u16() / 100))
+}
+
+fn built_in(
+    fault: Fault,
+    status: StatusCode,
+    html: bool,
+    id: &RequestId,
+) -> (&'static str, String) {
     let (title, sentence) = (status.to_string(), fault.sentence());
     // An id is hex, or graphic characters from a trusted proxy.
     let id = escaped(id.as_str());
-    let (kind, text) = if html {
+    if html {
         let text = format!(
             "<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}</p>\n<p>Request id: {id}</p>\n"
         );
@@ -154,15 +199,7 @@ fn page_for(fault: Fault, html: bool, id: &RequestId) -> Answer {
             "text/plain; charset=utf-8",
             format!("{title}\n{sentence}\nRequest id: {id}\n"),
         )
-    };
-    let mut head = ResponseHead::new(status);
-    head.fields.set(&CONTENT_TYPE, kind);
-    head.fields.set(&CACHE_CONTROL, "no-store");
-    if fault == Fault::ConnectMethod {
-        head.fields
-            .set(&ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     }
-    own(head, Body::full(Bytes::from(text)))
 }
 
 fn escaped(text: &str) -> String {
@@ -207,7 +244,7 @@ mod tests {
         let mut head = ResponseHead::new(StatusCode::OK);
         head.fields.set(&REQUEST_ID, "<7>");
         let id = RequestId::given(&head.fields).unwrap();
-        let plain = page_for(Fault::NoServer, false, &id);
+        let plain = page_for(None, Fault::NoServer, false, &id);
         assert_eq!(plain.head.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             plain.head.fields.first(&CACHE_CONTROL).unwrap(),
@@ -216,7 +253,7 @@ mod tests {
         let text = plain.body.collect(1 << 10).await.unwrap();
         let text = String::from_utf8(text.to_vec()).unwrap();
         assert!(text.starts_with("503 Service Unavailable\n"), "{text}");
-        let html = page_for(Fault::NoServer, true, &id)
+        let html = page_for(None, Fault::NoServer, true, &id)
             .body
             .collect(1 << 10)
             .await

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
-use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
+use crate::config::checked::{
+    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, PoolTimeouts,
+};
 use crate::hook;
 use crate::http::idle::{self, Idle};
 use crate::upstream;
@@ -45,6 +47,10 @@ pub struct ListenerSite {
     pub max_head: usize,
     /// Bytes a second; 0: none.
     pub min_body_rate: u64,
+    /// Bytes of a request's body; 0: no bound.
+    pub max_body: u64,
+    pub compression: Option<Compression>,
+    pub error_pages: Vec<ErrorPage>,
     pub timeouts: ListenerTimeouts,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,

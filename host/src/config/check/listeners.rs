@@ -48,6 +48,12 @@ impl Check<'_> {
             max_connections_per_client: written.max_connections_per_client.value.0 as u32,
             max_head: written.max_head.value.0 as usize,
             min_body_rate: written.min_body_rate.value.0,
+            max_body: written.max_body.value.0,
+            compression: written
+                .compression
+                .given()
+                .map(|c| self.compression(&c.value)),
+            error_pages: self.error_pages(&written.error_pages.value),
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,

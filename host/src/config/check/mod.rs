@@ -9,6 +9,7 @@ use super::problem::{Located, Problem, Problems};
 use super::source::Source;
 use super::written::File;
 
+mod bodies;
 mod listeners;
 mod names;
 mod plugins;
