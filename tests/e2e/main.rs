@@ -1,6 +1,7 @@
 //! End-to-end tests: the built binary between real origins and real clients, told as short stories. One test binary, so that
 //! the proxy's crates are linked once; a module a topic.
 
+mod access;
 mod admin;
 mod authoring;
 mod balancing;
@@ -16,6 +17,7 @@ mod limits;
 mod logs;
 mod misbehaving;
 mod plugin_cli;
+mod rate;
 mod readme;
 mod reload;
 mod routing;
