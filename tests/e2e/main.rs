@@ -22,3 +22,4 @@ mod readme;
 mod reload;
 mod routing;
 mod swap;
+mod tokens;
