@@ -86,6 +86,7 @@ pub mod export;
 mod balancer;
 mod connect;
 mod counter;
+pub mod crypto;
 mod draw;
 mod fetch;
 pub mod field;
@@ -152,7 +153,7 @@ pub mod prelude {
         Fetch, FetchError, FetchFilter, Health, Input, Interest, NoSettings, Note, Outcome,
         PerPool, Pick, Plugin, Pool, PoolIndex, Probe, Reply, Request, RequestBalancer,
         RequestFilter, RequestPick, Response, ResponseFilter, ResponseOutcome, Route, RouteIndex,
-        Router, Server, ServerState, Slot, Stateful, Step, Sticky, Ticket, Verdict, export, log,
-        next, reply, store,
+        Router, Server, ServerState, Slot, Stateful, Step, Sticky, Ticket, Verdict, crypto, export,
+        log, next, reply, store,
     };
 }

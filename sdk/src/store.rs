@@ -54,6 +54,20 @@ pub fn take(key: impl AsRef<[u8]>, per_second: f64, burst: u32) -> Result<(), Du
     }
 }
 
+/// As [`take`], so many tokens at once, all or none, with the bucket's level afterwards; 0 looks at it only. When the store is full,
+/// the bucket that is nearest to being full makes room. `None`: still no room, or the key is too long.
+pub fn take_some(
+    key: impl AsRef<[u8]>,
+    per_second: f64,
+    burst: u32,
+    tokens: u32,
+) -> Option<BucketLevel> {
+    sys::take_some(key.as_ref(), per_second, burst, tokens)
+}
+
+/// Of a token bucket, after [`take_some`].
+pub use sys::BucketLevel;
+
 fn millis(ttl: Duration) -> u32 {
     u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)
 }

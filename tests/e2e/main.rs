@@ -1,6 +1,7 @@
 //! End-to-end tests: the built binary between real origins and real clients, told as short stories. One test binary, so that
 //! the proxy's crates are linked once; a module a topic.
 
+mod access;
 mod admin;
 mod authoring;
 mod balancing;
@@ -20,8 +21,10 @@ mod misbehaving;
 mod monitoring;
 mod pair;
 mod plugin_cli;
+mod rate;
 mod readme;
 mod reload;
 mod routing;
 mod service;
 mod swap;
+mod tokens;

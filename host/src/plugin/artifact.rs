@@ -245,7 +245,7 @@ fn link(linker: &Linker<Guest>, code: &Component) -> Result<InstancePre<Guest>, 
         .map_err(|e| {
             LoadError::new(
                 format!("it imports what plugins are not given: {e:#}"),
-                "plugins get `tidegate:plugin/host` and `local-store`, `live-v1`, and WASI 0.2",
+                "plugins get `tidegate:plugin/host`, `local-store` and `crypto`, `live-v1`, and WASI 0.2",
             )
         })
 }

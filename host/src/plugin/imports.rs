@@ -86,6 +86,22 @@ impl local_store::Host for Guest {
         Ok(())
     }
 
+    fn take_some(
+        &mut self,
+        key: Vec<u8>,
+        per_second: f64,
+        burst: u32,
+        tokens: u32,
+    ) -> Result<Option<local_store::Level>> {
+        let level = self.state.local.take_some(&key, per_second, burst, tokens);
+        Ok(level.map(|level| local_store::Level {
+            taken: level.taken,
+            left: level.left,
+            wait_ms: level.wait_ms,
+            full_ms: level.full_ms,
+        }))
+    }
+
     fn take(&mut self, key: Vec<u8>, per_second: f64, burst: u32) -> Result<Option<u32>> {
         Ok(self.state.local.take(&key, per_second, burst))
     }

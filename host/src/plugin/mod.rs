@@ -14,6 +14,7 @@ mod adapt;
 mod artifact;
 mod bindings;
 mod checks;
+mod crypto;
 mod engine;
 mod guest;
 mod imports;

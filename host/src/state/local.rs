@@ -22,6 +22,21 @@ pub const MOST_VALUE: usize = 64 << 10;
 /// Expired keys dropped whenever a new one comes: more than one, so that they never pile up.
 const REAPED_A_KEY: usize = 2;
 
+/// Notes looked at for a bucket that may go, when the store is full.
+const LOOKED_AT: usize = 64;
+
+/// Of a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    pub taken: bool,
+    /// Whole tokens.
+    pub left: u32,
+    /// Milliseconds until there are as many as were asked for; 0 when taken.
+    pub wait_ms: u32,
+    /// Milliseconds until it is full.
+    pub full_ms: u32,
+}
+
 pub struct LocalStore {
     start: Instant,
     map: DashMap<Arc<[u8]>, Entry>,
@@ -126,34 +141,21 @@ impl LocalStore {
 
     /// Takes a token. None: taken, also when full. Some: milliseconds until there is one.
     pub fn take(&self, key: &[u8], per_second: f64, burst: u32) -> Option<u32> {
-        let rate = if per_second.is_finite() {
-            per_second.max(0.0)
-        } else {
-            0.0
-        };
-        let burst = f64::from(burst);
-        self.change(key, |now, before| {
-            let tokens = match before {
-                Some(Value::Bucket { tokens, at }) => {
-                    let passed = now.saturating_sub(*at) as f64 / 1e6;
-                    (tokens + passed * rate).min(burst)
-                }
-                _ => burst,
-            };
-            if tokens < 1.0 {
-                return Change::Leave(Some(wait_ms(1.0 - tokens, rate)));
-            }
-            let tokens = tokens - 1.0;
-            // A bucket that is full again is the same as none.
-            let full_in = (burst - tokens) / rate * 1e6;
-            let expires = now.saturating_add(full_in.ceil() as u64);
-            Change::Put(
-                Value::Bucket { tokens, at: now },
-                Expiry::At(expires.max(now + 1)),
-                None,
-            )
-        })
-        .unwrap_or(None)
+        let level = self.change(key, draw(per_second, burst, 1));
+        level
+            .filter(|level| !level.taken)
+            .map(|level| level.wait_ms)
+    }
+
+    /// Takes so many tokens, or none. When full, the bucket that is nearest to being full makes room: it knows the least, and
+    /// who asks for many keys to have his own forgotten finds that his is the last. None: no bucket, or the key is too long.
+    pub fn take_some(&self, key: &[u8], per_second: f64, burst: u32, tokens: u32) -> Option<Level> {
+        self.change(key, draw(per_second, burst, tokens))
+            .or_else(|| {
+                let room = key.len() <= MOST_KEY && self.forget_a_bucket();
+                room.then(|| self.change(key, draw(per_second, burst, tokens)))
+                    .flatten()
+            })
     }
 
     /// Keys kept, expired ones that were not dropped yet included.
@@ -280,6 +282,28 @@ impl LocalStore {
         dropped
     }
 
+    /// Drops the bucket that will be full, and so as good as none, the soonest. False: none is near.
+    fn forget_a_bucket(&self) -> bool {
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..LOOKED_AT {
+            let Some(Reverse((noted, key))) = expiries.pop() else {
+                return false;
+            };
+            let due = |_: &Arc<[u8]>, entry: &Entry| {
+                entry.expires == noted && matches!(entry.value, Value::Bucket { .. })
+            };
+            if let Some((key, entry)) = self.map.remove_if(&key, due) {
+                self.release(key.len() + entry.value.size());
+                return true;
+            }
+            // It was drawn on since it was noted, or is no bucket.
+            let later = self.map.get(&key).map(|entry| entry.expires);
+            let later = later.filter(|at| *at != NEVER).map(|at| at.max(noted + 1));
+            expiries.extend(later.map(|at| Reverse((at, key))));
+        }
+        false
+    }
+
     fn reserve_entry(&self, bytes: usize) -> bool {
         if !self.resize(0, bytes) {
             return false;
@@ -312,6 +336,47 @@ impl LocalStore {
 
     fn now(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
+    }
+}
+
+/// What a draw on a bucket makes of it.
+fn draw(per_second: f64, burst: u32, asked: u32) -> impl Fn(u64, Option<&Value>) -> Change<Level> {
+    let rate = match per_second.is_finite() {
+        true => per_second.max(0.0),
+        false => 0.0,
+    };
+    let (burst, asked) = (f64::from(burst), f64::from(asked));
+    move |now, before| {
+        let tokens = match before {
+            Some(Value::Bucket { tokens, at }) => {
+                let passed = now.saturating_sub(*at) as f64 / 1e6;
+                (tokens + passed * rate).min(burst)
+            }
+            _ => burst,
+        };
+        if tokens < asked {
+            return Change::Leave(level(false, tokens, asked - tokens, burst, rate));
+        }
+        let tokens = tokens - asked;
+        let level = level(true, tokens, 0.0, burst, rate);
+        // A bucket that is full again is the same as none.
+        let full_in = (burst - tokens) / rate * 1e6;
+        if asked == 0.0 {
+            return Change::Leave(level);
+        }
+        let expires = now.saturating_add(full_in.ceil() as u64);
+        let bucket = Value::Bucket { tokens, at: now };
+        Change::Put(bucket, Expiry::At(expires.max(now + 1)), level)
+    }
+}
+
+fn level(taken: bool, tokens: f64, missing: f64, burst: f64, rate: f64) -> Level {
+    let full = burst - tokens;
+    Level {
+        taken,
+        left: tokens as u32,
+        wait_ms: if taken { 0 } else { wait_ms(missing, rate) },
+        full_ms: if full > 0.0 { wait_ms(full, rate) } else { 0 },
     }
 }
 
@@ -417,6 +482,71 @@ mod tests {
                 .count(),
             3
         );
+    }
+
+    #[test]
+    fn several_tokens_are_taken_together_or_not_at_all() {
+        let store = LocalStore::default();
+        let take = |tokens| store.take_some(b"k", 1.0, 5, tokens).unwrap();
+        let first = take(3);
+        assert_eq!((first.taken, first.left, first.wait_ms), (true, 2, 0));
+        assert!((2_900..=3_000).contains(&first.full_ms), "{first:?}");
+        let second = take(3);
+        assert_eq!((second.taken, second.left), (false, 2));
+        assert!((900..=1_000).contains(&second.wait_ms), "{second:?}");
+        assert_eq!((take(0).left, take(2).left), (2, 0));
+        assert_eq!(store.len(), 1);
+        assert_eq!(store.take_some(b"new", 1.0, 5, 0).unwrap().left, 5);
+        assert_eq!(store.len(), 1, "a look leaves nothing");
+    }
+
+    #[test]
+    fn when_full_the_bucket_that_knows_least_makes_room() {
+        let store = LocalStore::default();
+        let drawn = store.take_some(b"attacker", 0.001, 100, 100).unwrap();
+        assert!(drawn.taken);
+        for n in 0..2 * MOST_ENTRIES as u32 {
+            assert!(
+                store
+                    .take_some(&n.to_be_bytes(), 0.001, 100, 1)
+                    .unwrap()
+                    .taken
+            );
+        }
+        assert_eq!(store.len(), MOST_ENTRIES);
+        assert!(
+            !store.take_some(b"attacker", 0.001, 100, 1).unwrap().taken,
+            "still known"
+        );
+    }
+
+    #[test]
+    fn what_is_no_bucket_makes_no_room() {
+        let store = LocalStore::default();
+        for n in 0..MOST_ENTRIES as u32 {
+            assert!(store.set(&n.to_be_bytes(), b"v", Some(1_000_000)));
+        }
+        assert_eq!(store.take_some(b"k", 1.0, 5, 1), None);
+        assert_eq!(store.take_some(b"k", 1.0, 5, 1), None);
+        assert!(store.get(&7u32.to_be_bytes()).is_some());
+    }
+
+    #[test]
+    fn many_workers_take_exactly_what_is_there() {
+        let store = LocalStore::default();
+        let taken: usize = std::thread::scope(|scope| {
+            let take = || {
+                (0..1_000)
+                    .filter(|_| store.take_some(b"k", 1e-9, 777, 1).unwrap().taken)
+                    .count()
+            };
+            let workers: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .sum()
+        });
+        assert_eq!(taken, 777);
     }
 
     #[test]

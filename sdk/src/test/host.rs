@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::crypto::{Scheme, signed};
 use super::sys::Level;
 
 /// What the host functions of a [`Harness`](super::Harness) talk to. Several harnesses may share one, as the workers of a proxy do.
@@ -80,6 +81,12 @@ impl FakeHost {
     /// What was logged so far.
     pub fn logs(&self) -> Vec<(Level, String)> {
         self.logs.borrow().clone()
+    }
+
+    /// A signature that [`crypto::verify`](crate::crypto::verify) takes in a test. With HMAC-SHA-256 it is the real one; else it is made
+    /// from the *public* key, so that a test needs no private one.
+    pub fn sign(&self, scheme: Scheme, key: &[u8], message: &[u8]) -> Vec<u8> {
+        signed(scheme, key, message)
     }
 
     /// Where the counter of that name with these labels stands; 0 when nobody opened it.

@@ -27,6 +27,7 @@
 //! ```
 
 mod checks;
+mod crypto;
 mod harness;
 mod host;
 mod message;

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::host::{Entry, FakeHost, Value};
 
+pub use super::crypto::{Scheme, fits, hmac_sha256, password_fits, sha256, verify};
 pub use crate::bindings::base::tidegate::plugin::host::Level;
+pub use crate::bindings::base::tidegate::plugin::local_store::Level as BucketLevel;
 
 thread_local! {
     static CURRENT: RefCell<Rc<FakeHost>> = RefCell::default();
@@ -127,24 +129,34 @@ pub fn delete(key: &[u8]) {
 }
 
 pub fn take(key: &[u8], per_second: f64, burst: u32) -> Option<u32> {
+    let level = take_some(key, per_second, burst, 1);
+    level
+        .filter(|level| !level.taken)
+        .map(|level| level.wait_ms)
+}
+
+pub fn take_some(key: &[u8], per_second: f64, burst: u32, tokens: u32) -> Option<BucketLevel> {
     let now = monotonic_us();
-    let full = f64::from(burst);
+    let (full, asked) = (f64::from(burst), f64::from(tokens));
     let before = host().entry(key, |entry| match entry?.value {
         Value::Bucket { tokens, at_us } => Some(tokens + (now - at_us) as f64 / 1e6 * per_second),
         _ => None,
     });
-    let tokens = before.unwrap_or(full).min(full);
-    let taken = tokens >= 1.0;
-    let left = if taken { tokens - 1.0 } else { tokens };
-    keep(
-        key,
-        Value::Bucket {
-            tokens: left,
-            at_us: now,
-        },
-        None,
-    );
-    (!taken).then(|| ((1.0 - tokens) / per_second * 1000.0).ceil() as u32)
+    let before = before.unwrap_or(full).min(full);
+    let taken = before >= asked;
+    let left = if taken { before - asked } else { before };
+    let bucket = Value::Bucket {
+        tokens: left,
+        at_us: now,
+    };
+    keep(key, bucket, None);
+    let millis = |missing: f64| (missing.max(0.0) / per_second * 1000.0).ceil() as u32;
+    Some(BucketLevel {
+        taken,
+        left: left as u32,
+        wait_ms: if taken { 0 } else { millis(asked - left) },
+        full_ms: millis(full - left),
+    })
 }
 
 fn keep(key: &[u8], value: Value, ttl_ms: Option<u32>) {

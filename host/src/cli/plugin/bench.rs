@@ -167,7 +167,7 @@ fn measure(time: Duration, call: &Call<'_>) -> Result<Figures, ()> {
                 .wrapping_add(1_442_695_040_888_963_407);
             call(random).map_err(drop)?;
         }
-        Ok(start.elapsed())
+        Ok::<_, ()>(start.elapsed())
     };
     let mut size = 1;
     while batch(size)? < BATCH {

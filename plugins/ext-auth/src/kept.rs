@@ -1,0 +1,105 @@
+//! Answers that are good for a while, in the host's store: every worker knows them.
+
+use std::time::Duration;
+
+use tidegate_sdk::{Answer, Fetch, crypto, store};
+
+/// A question that nobody comes back to (the client left) is forgotten after the longest time that a call may take.
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// The name of an answer: a hash of all that the service is told, so that credentials are not kept.
+pub fn key(call: &Fetch) -> Vec<u8> {
+    let mut words = Vec::new();
+    for (name, value) in &call.headers {
+        for part in [name.as_bytes(), value] {
+            words.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            words.extend_from_slice(part);
+        }
+    }
+    [b"yes/", &crypto::sha256(&words)[..]].concat()
+}
+
+pub fn remember_question(number: u64, key: &[u8]) {
+    store::set(question(number), key, Some(QUESTION));
+}
+
+pub fn take_question(number: u64) -> Option<Vec<u8>> {
+    let key = store::get(question(number))?;
+    store::delete(question(number));
+    Some(key)
+}
+
+fn question(number: u64) -> Vec<u8> {
+    [b"asked/", &number.to_le_bytes()[..]].concat()
+}
+
+/// The service's yes, with the headers that are passed on.
+#[derive(Debug, Default, PartialEq)]
+pub struct Yes(Vec<(String, Vec<u8>)>);
+
+impl Yes {
+    pub fn of(answer: &Answer, pass: &[String]) -> Yes {
+        let found = |name: &String| Some((name.clone(), answer.header(name)?.to_vec()));
+        Yes(pass.iter().filter_map(found).collect())
+    }
+
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(value)
+    }
+
+    pub fn find(key: &[u8]) -> Option<Yes> {
+        Yes::read(&store::get(key)?)
+    }
+
+    /// When the store is full, or the headers are too large for it, the service is asked again the next time.
+    pub fn keep(&self, key: &[u8], time: Duration) {
+        store::set(key, self.written(), Some(time));
+    }
+
+    fn written(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, value) in &self.0 {
+            for part in [name.as_bytes(), value] {
+                bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes
+    }
+
+    fn read(mut bytes: &[u8]) -> Option<Yes> {
+        let mut part = || -> Option<&[u8]> {
+            let (length, rest) = bytes.split_first_chunk::<4>()?;
+            let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            bytes = rest;
+            Some(part)
+        };
+        let mut all = Vec::new();
+        while let Some(name) = part() {
+            let name = String::from_utf8(name.to_vec()).ok()?;
+            all.push((name, part()?.to_vec()));
+        }
+        Some(Yes(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_is_read_as_it_was_written() {
+        let yes = Yes(vec![("a".into(), b"1".to_vec()), ("b".into(), Vec::new())]);
+        assert_eq!(Yes::read(&yes.written()), Some(yes));
+        assert_eq!(Yes::read(b""), Some(Yes::default()));
+        assert_eq!(Yes::read(&[1, 0, 0, 0, b'a']), None, "cut short");
+    }
+
+    #[test]
+    fn the_key_tells_words_apart() {
+        let call = |name: &str, value: &str| Fetch::pool("auth").header(name, value);
+        assert_eq!(key(&call("a", "b")), key(&call("a", "b")));
+        assert_ne!(key(&call("a", "bc")), key(&call("ab", "c")));
+    }
+}

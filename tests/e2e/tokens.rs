@@ -1,0 +1,343 @@
+//! `jwt`, with keys and signatures that openssl makes.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tidegate_tests::{Origin, Port, Proxy, Setup, listener, pool, reply};
+
+#[test]
+fn each_kind_of_key_signs_by_its_own_algorithms() {
+    let keys = [Pair::rsa(), Pair::p256(), Pair::p384(), Pair::ed25519()];
+    let origin = Origin::named("a");
+    let pems: Vec<String> = (0..4)
+        .map(|n| format!("{{ file = \"{n}.pem\" }}"))
+        .collect();
+    let settings = format!(
+        "keys = [{}, {{ secret = \"{SECRET}\" }}], headers = {{ x-user = \"sub\" }}",
+        pems.join(", ")
+    );
+    let setup = Setup::new(site(&settings, &origin));
+    let setup = keys.iter().enumerate().fold(setup, |setup, (n, key)| {
+        setup.file(&format!("{n}.pem"), &key.public())
+    });
+    let proxy = setup.start();
+    for (key, algorithm) in [
+        (0, "RS256"),
+        (0, "RS384"),
+        (0, "RS512"),
+        (0, "PS256"),
+        (0, "PS512"),
+        (1, "ES256"),
+        (2, "ES384"),
+        (3, "EdDSA"),
+    ] {
+        let token = keys[key].token(json!({ "alg": algorithm }), good());
+        let answer = ask(&proxy, &token);
+        assert_eq!(
+            answer.status(),
+            200,
+            "{algorithm}: {:?}",
+            answer.header("www-authenticate")
+        );
+        assert_eq!(origin.last().header("x-user"), Some("ada"));
+        let other = keys[key].token(json!({ "alg": algorithm }), json!({ "exp": 1 }));
+        let swapped = format!(
+            "{}.{}",
+            token.rsplit_once('.').unwrap().0,
+            other.rsplit_once('.').unwrap().1
+        );
+        assert_eq!(
+            ask(&proxy, &swapped).status(),
+            401,
+            "{algorithm}, another token's signature"
+        );
+    }
+    for (key, algorithm) in [
+        (0, "ES256"),
+        (1, "EdDSA"),
+        (2, "RS256"),
+        (3, "HS256"),
+        (0, "none"),
+    ] {
+        let signed = keys[key].signed(algorithm, good());
+        assert_eq!(
+            ask(&proxy, &format!("{signed}.AAAA")).status(),
+            401,
+            "{algorithm}"
+        );
+    }
+}
+
+#[test]
+fn a_public_key_does_not_make_an_hmac() {
+    let key = Pair::rsa();
+    let origin = Origin::named("a");
+    let proxy = Setup::new(site("keys = [{ file = \"key.pem\" }]", &origin))
+        .file("key.pem", key.public())
+        .start();
+    let signed = key.signed("HS256", good());
+    let hex: String = key
+        .public()
+        .bytes()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let mac = openssl(
+        &[
+            "dgst",
+            "-sha256",
+            "-mac",
+            "HMAC",
+            "-macopt",
+            &format!("hexkey:{hex}"),
+            "-binary",
+        ],
+        signed.as_bytes(),
+    );
+    let answer = ask(&proxy, &format!("{signed}.{}", url(&mac)));
+    assert_eq!(answer.status(), 401);
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some(
+            "Bearer realm=\"restricted\", error=\"invalid_token\", error_description=\"algorithm not of this key\""
+        )
+    );
+    assert_eq!(origin.served(), 0);
+}
+
+#[test]
+fn keys_are_fetched_from_the_issuer_once_for_all_workers() {
+    let (rsa, p256) = (Pair::rsa(), Pair::p256());
+    let set = json!({ "keys": [rsa.jwk("r"), p256.jwk("e")] }).to_string();
+    let idp = Origin::answering("idp", move |_, stream| reply(stream, 200, &[], &set));
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site(FETCHED, &origin) + &pool("idp", "", &[&idp]));
+    for _ in 0..6 {
+        let token = rsa.token(json!({ "alg": "RS256", "kid": "r" }), good());
+        assert_eq!(ask(&proxy, &token).status(), 200);
+        let token = p256.token(json!({ "alg": "ES256", "kid": "e" }), good());
+        assert_eq!(ask(&proxy, &token).status(), 200);
+    }
+    assert_eq!(idp.served(), 1);
+    assert_eq!(
+        (idp.last().target(), idp.last().header("host")),
+        ("/jwks.json", Some("id.example"))
+    );
+    let expired = rsa.token(
+        json!({ "alg": "RS256", "kid": "r" }),
+        json!({ "sub": "ada", "exp": seconds() - 100 }),
+    );
+    assert_eq!(ask(&proxy, &expired).status(), 401);
+    let line = proxy.access_log(13).pop().unwrap();
+    assert!(line.to_string().contains("token: expired"), "{line}");
+}
+
+#[test]
+fn without_the_issuer_nobody_comes_in() {
+    let (key, origin, gone) = (Pair::ed25519(), Origin::named("a"), Port::free());
+    let idp = format!(
+        "[[pool]]\nname = \"idp\"\nservers = [{{ address = \"{}\" }}]\n",
+        gone.address()
+    );
+    let proxy = Proxy::start(site(FETCHED, &origin) + &idp);
+    assert_eq!(
+        ask(&proxy, &key.token(json!({ "alg": "EdDSA" }), good())).status(),
+        503
+    );
+    assert_eq!(origin.served(), 0);
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const FETCHED: &str = "jwks = { pool = \"idp\", path = \"/jwks.json\", host = \"id.example\" }";
+
+fn site(settings: &str, origin: &Origin) -> String {
+    let plugin = format!(
+        "[proxy]\nworkers = 3\n[[plugin]]\nname = \"token\"\nshipped = \"jwt\"\nconfig = {{ {settings} }}\n{}",
+        if settings == FETCHED {
+            "grants = [\"fetch:idp\"]\n"
+        } else {
+            ""
+        }
+    );
+    plugin + &listener("web", "filters = [\"token\"]\npool = \"app\"") + &pool("app", "", &[origin])
+}
+
+fn ask(proxy: &Proxy, token: &str) -> tidegate_tests::Message {
+    proxy.send(&format!(
+        "GET / HTTP/1.1\nhost: x\nauthorization: Bearer {token}"
+    ))
+}
+
+fn good() -> Value {
+    json!({ "sub": "ada", "exp": seconds() + 600, "nbf": seconds() })
+}
+
+fn seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// A private key of openssl's, in a file of its own.
+struct Pair {
+    file: tempfile::NamedTempFile,
+    kind: &'static str,
+}
+
+impl Pair {
+    fn rsa() -> Pair {
+        Pair::new(
+            "RSA",
+            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        )
+    }
+
+    fn p256() -> Pair {
+        Pair::new(
+            "P-256",
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        )
+    }
+
+    fn p384() -> Pair {
+        Pair::new(
+            "P-384",
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        )
+    }
+
+    fn ed25519() -> Pair {
+        Pair::new("Ed25519", &["-algorithm", "ed25519"])
+    }
+
+    fn new(kind: &'static str, how: &[&str]) -> Pair {
+        let pem = openssl(&[&["genpkey"], how].concat(), b"");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&pem).unwrap();
+        Pair { file, kind }
+    }
+
+    fn path(&self) -> String {
+        PathBuf::from(self.file.path())
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    fn public(&self) -> String {
+        String::from_utf8(openssl(&["pkey", "-in", &self.path(), "-pubout"], b"")).unwrap()
+    }
+
+    fn jwk(&self, id: &str) -> Value {
+        let der = openssl(
+            &["pkey", "-in", &self.path(), "-pubout", "-outform", "DER"],
+            b"",
+        );
+        match self.kind {
+            // The modulus of 2048 bits stands before the exponent, which is 65537: 02 03 01 00 01.
+            "RSA" => {
+                let n = &der[der.len() - 5 - 256..der.len() - 5];
+                json!({ "kty": "RSA", "kid": id, "use": "sig", "n": url(n), "e": "AQAB" })
+            }
+            _ => {
+                let (x, y) = der[der.len() - 64..].split_at(32);
+                json!({ "kty": "EC", "crv": "P-256", "kid": id, "alg": "ES256", "x": url(x), "y": url(y) })
+            }
+        }
+    }
+
+    fn signed(&self, algorithm: &str, claims: Value) -> String {
+        let header = json!({ "alg": algorithm });
+        format!(
+            "{}.{}",
+            url(header.to_string().as_bytes()),
+            url(claims.to_string().as_bytes())
+        )
+    }
+
+    fn token(&self, header: Value, claims: Value) -> String {
+        let signed = format!(
+            "{}.{}",
+            url(header.to_string().as_bytes()),
+            url(claims.to_string().as_bytes())
+        );
+        let signature = self.sign(header["alg"].as_str().unwrap(), signed.as_bytes());
+        format!("{signed}.{}", url(&signature))
+    }
+
+    fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
+        let path = self.path();
+        if algorithm == "EdDSA" {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(message).unwrap();
+            let input = file.path().to_str().unwrap();
+            return openssl(
+                &["pkeyutl", "-sign", "-rawin", "-inkey", &path, "-in", input],
+                b"",
+            );
+        }
+        let hash = format!("-sha{}", &algorithm[2..]);
+        let mut arguments = vec!["dgst", &hash, "-sign", &path];
+        if algorithm.starts_with("PS") {
+            arguments.extend([
+                "-sigopt",
+                "rsa_padding_mode:pss",
+                "-sigopt",
+                "rsa_pss_saltlen:-1",
+            ]);
+        }
+        let signature = openssl(&arguments, message);
+        match algorithm {
+            "ES256" => fixed(&signature, 32),
+            "ES384" => fixed(&signature, 48),
+            _ => signature,
+        }
+    }
+}
+
+/// r and s, each of that length, of the sequence of two integers that openssl writes.
+fn fixed(der: &[u8], length: usize) -> Vec<u8> {
+    let mut rest = &der[2..];
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        let (number, after) = rest[2..].split_at(rest[1].into());
+        rest = after;
+        let number = &number[number.len().saturating_sub(length)..];
+        out.resize(out.len() + length - number.len(), 0);
+        out.extend_from_slice(number);
+    }
+    out
+}
+
+fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed; tests/run sees to it");
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "openssl {}: {said}",
+        arguments.join(" ")
+    );
+    output.stdout
+}
+
+/// Base64 as tokens have it.
+fn url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let mut padded = [0; 4];
+        padded[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(padded);
+        let digit = |at: usize| DIGITS[(bits >> (18 - 6 * at)) as usize & 63] as char;
+        text.extend((0..=group.len()).map(digit));
+    }
+    text
+}
