@@ -11,6 +11,7 @@ mod generation;
 mod listeners;
 mod metrics;
 mod run;
+mod secure;
 mod shared;
 pub mod status;
 mod watch;
@@ -82,6 +83,7 @@ impl Control {
         let stop = signal::Sender::new(false);
         tokio::spawn(changes.serve(waiting, stop.subscribe()));
         tokio::spawn(shared.clone().watch_workers());
+        tokio::spawn(secure::look_after(Arc::downgrade(&shared)));
         Ok(Control {
             orders,
             shared,
@@ -157,7 +159,8 @@ pub fn check(runtime: Runtime, live: Arc<LiveTable>, config: Config) -> Result<(
         uploads: Default::default(),
         running: None,
         workers: 1,
+        sessions: Default::default(),
     };
-    let draft = Draft::new(&kept, config);
+    let draft = Draft::new(&kept, config).strict();
     Candidate::prepare(&kept, draft, Generation(1), Snapshots::new()).map(drop)
 }

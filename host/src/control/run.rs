@@ -54,6 +54,7 @@ impl Loop {
             uploads: Default::default(),
             running: None,
             workers: workers.len(),
+            sessions: Default::default(),
         };
         Loop {
             path,

@@ -48,7 +48,9 @@ impl Check<'_> {
             max_connections_per_client: written.max_connections_per_client.value.0 as u32,
             max_head: written.max_head.value.0 as usize,
             min_body_rate: written.min_body_rate.value.0,
+            tls: self.listener_tls(written),
             timeouts: ListenerTimeouts {
+                handshake: timeouts.handshake.value.0,
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,
                 body: timeouts.body.value.0,
