@@ -20,3 +20,5 @@ mod readme;
 mod reload;
 mod routing;
 mod swap;
+mod tls_in;
+mod tls_out;

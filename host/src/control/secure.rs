@@ -41,9 +41,9 @@ pub fn all(kept: &Kept, config: &Config) -> Found {
     found
 }
 
-/// What a listener offers by ALPN, the dearest first.
+/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
 fn protocols(_: &Listener) -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
 }
 
 impl Found {
