@@ -6,7 +6,7 @@
 //! | 0 | `base` |
 //! | 1 | `config`, `hook` |
 //! | 2 | `net`, `state` |
-//! | 3 | `upstream` |
+//! | 3 | `tls`, `upstream` |
 //! | 4 | `http`, `plugin` |
 //! | 5 | `pipeline`, `observe` |
 //! | 6 | `control` |
@@ -29,4 +29,5 @@ pub mod pipeline;
 pub mod plugin;
 pub mod shipped;
 pub mod state;
+pub mod tls;
 pub mod upstream;

@@ -40,6 +40,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("axum", &["admin", "cli"]),
     ("toml", &["config", "cli"]),
     ("clap", &["cli", "main"]),
+    ("rustls", &["tls"]),
+    ("tokio_rustls", &["tls"]),
+    ("rustls_native_certs", &["tls"]),
+    ("x509_parser", &["tls"]),
 ];
 
 const ROOT: &[&str] = &[

@@ -12,7 +12,7 @@ const BEGIN: &str = "<!-- keys begin -->\n";
 const END: &str = "<!-- keys end -->";
 
 /// The tables in the order of the reference: the schema's name, and the heading.
-const TABLES: [(&str, &str); 11] = [
+const TABLES: &[(&str, &str)] = &[
     ("Proxy", "`[proxy]`"),
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
@@ -20,9 +20,12 @@ const TABLES: [(&str, &str); 11] = [
     ("Listener", "`[[listener]]`"),
     ("ListenerTimeouts", "`timeouts` of a listener"),
     ("Compression", "`compression` of a listener"),
+    ("ListenerTls", "`tls` of a listener"),
+    ("KeyPair", "`certificates` with chain and key apart"),
     ("Route", "`[[route]]`"),
     ("Pool", "`[[pool]]`"),
     ("PoolTimeouts", "`timeouts` of a pool"),
+    ("PoolTls", "`tls` of a pool"),
     ("Server", "`servers` of a pool"),
 ];
 

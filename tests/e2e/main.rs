@@ -27,4 +27,6 @@ mod reload;
 mod routing;
 mod service;
 mod swap;
+mod tls_in;
+mod tls_out;
 mod tokens;

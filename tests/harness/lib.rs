@@ -2,7 +2,7 @@
 //! expected. Everything here is the real thing: the built binary, sockets on 127.0.0.1, curl. Nothing outlives its test:
 //! dropping a [`Proxy`] or an [`Origin`] ends it, and what the proxy logged is printed when the test fails.
 //!
-//! All of it blocks on plain threads. The tests are about another process's behaviour, and a reader need not know an async
+//! All of it blocks on plain threads, but for the TLS in front of an origin. The tests are about another process's behaviour, and a reader need not know an async
 //! runtime to follow them.
 
 mod binary;
@@ -21,6 +21,7 @@ mod process;
 mod proxy;
 mod recording;
 mod story;
+mod tls;
 mod wait;
 mod wasm;
 
@@ -40,5 +41,6 @@ pub use process::{Process, Signal};
 pub use proxy::{Proxy, Setup, TOKEN};
 pub use recording::{Heard, Mark, Recording};
 pub use story::Story;
+pub use tls::{Authority, Front, Issued, Met, openssl};
 pub use wait::{wait_for, wait_until, within};
 pub use wasm::{shipped, variant};

@@ -13,6 +13,7 @@ const KNOWN: &str =
 pub fn question(asked: &[(String, String)]) -> Result<Question, String> {
     let mut url = None;
     let mut question = Question {
+        scheme: "http",
         listener: None,
         method: Method::GET,
         host: String::new(),
@@ -31,17 +32,21 @@ pub fn question(asked: &[(String, String)]) -> Result<Question, String> {
         }
     }
     let url = url.ok_or_else(|| format!("url is missing; {KNOWN}"))?;
-    (question.host, question.target) = parts(url)?;
+    (question.scheme, question.host, question.target) = parts(url)?;
     Ok(question)
 }
 
-/// Host and path of `http://host/path?query`.
-fn parts(url: &str) -> Result<(String, String), String> {
+/// Scheme, host and path of `http://host/path?query`.
+fn parts(url: &str) -> Result<(&'static str, String, String), String> {
     let no_url = || format!("\"{url}\" is no URL; write http://HOST/PATH");
     let uri: Uri = url.parse().map_err(|_| no_url())?;
     let authority = uri.authority().ok_or_else(no_url)?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Ok((authority.to_string(), target.to_owned()))
+    let scheme = match uri.scheme_str() {
+        Some("https") => "https",
+        _ => "http",
+    };
+    Ok((scheme, authority.to_string(), target.to_owned()))
 }
 
 fn method(value: &str) -> Result<Method, String> {
@@ -84,6 +89,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(question.host, "shop.example:8443");
+        assert_eq!(question.scheme, "https");
         assert_eq!(question.target, "/a?b=c");
         assert_eq!(question.method, Method::POST);
         assert_eq!(question.fields[0].0, "x-tenant");

@@ -33,6 +33,8 @@ pub enum Silence {
     FirstRequest,
     /// A request after the one before.
     NextRequest,
+    /// The first byte of a TLS handshake.
+    Handshake,
 }
 
 /// A request from its first byte to the last byte of its answer, or to where it broke off.

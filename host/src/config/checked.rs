@@ -144,6 +144,46 @@ pub struct Listener {
     pub compression: Option<Compression>,
     pub error_pages: Vec<ErrorPage>,
     pub timeouts: ListenerTimeouts,
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// Never empty.
+    pub certificates: Vec<Located<CertificateFiles>>,
+    pub strict_sni: bool,
+    pub min_version: TlsVersion,
+    pub client_auth: ClientAuth,
+    /// Given unless clients are asked for none.
+    pub client_ca: Option<Located<PathBuf>>,
+    pub client_cert_headers: bool,
+}
+
+/// Paths are joined with the config file's folder already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFiles {
+    /// A PEM file with chain and key, or a folder of such files.
+    At(PathBuf),
+    Pair {
+        cert: PathBuf,
+        key: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    V12,
+    V13,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    Off,
+    /// One that is sent must be good.
+    Optional,
+    Required,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +219,8 @@ pub struct ErrorPage {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTimeouts {
+    /// From accept to the end of the TLS handshake.
+    pub handshake: Duration,
     /// From the first byte of a request, or from accept, to the end of its head. HAProxy's `timeout http-request`.
     pub request_head: Duration,
     /// Between requests on a kept connection. HAProxy's `timeout http-keep-alive`.
@@ -232,6 +274,20 @@ pub struct Pool {
     /// Attempts after the first.
     pub retries: u32,
     pub servers: Vec<Server>,
+    pub tls: Option<PoolTls>,
+    pub span: Span,
+}
+
+/// TLS towards servers.
+#[derive(Clone, Debug)]
+pub struct PoolTls {
+    /// None: the system's authorities.
+    pub ca: Option<Located<PathBuf>>,
+    /// None: the host of each server's address.
+    pub server_name: Option<String>,
+    /// What we show to servers that ask.
+    pub certificate: Option<Located<CertificateFiles>>,
+    pub verify: bool,
     pub span: Span,
 }
 

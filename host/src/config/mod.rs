@@ -17,6 +17,7 @@ mod shown;
 pub mod source;
 mod table;
 mod text;
+mod tls;
 mod unit;
 mod value;
 mod word;

@@ -3,11 +3,14 @@
 //! out, so that they are refused rather than silently without effect.
 
 use super::address::{Address, Bind, Host};
-use super::checked::{AccessFormat, AccessTarget, Coding, Network, OnFailure, ValueMatch};
+use super::checked::{
+    AccessFormat, AccessTarget, ClientAuth, Coding, Network, OnFailure, TlsVersion, ValueMatch,
+};
 use super::choice::{LogLevel, MediaRange};
 use super::problem::Located;
 use super::table::table;
 use super::text::Text;
+use super::tls::Certificate;
 use super::unit::{
     DAY, GIB, HOUR, KIB, MICROSECOND, MILLISECOND, MINUTE, Number, SECOND, Size, Span,
 };
@@ -46,7 +49,7 @@ table! {
         drain_timeout: Span<0, DAY>, default("30s");
         /// Reload by itself when this file or a plugin's file changes.
         watch: bool, default(false);
-        /// Networks whose Forwarded and X-Forwarded-* are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
+        /// Networks whose Forwarded, X-Forwarded-* and X-Client-Cert-* are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
         trusted_proxies: List<Network>, default([]);
     }
 }
@@ -129,12 +132,44 @@ table! {
         error_pages: Map<Text>, default({});
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
+        /// Clients speak TLS to it. Absent: they don't. HAProxy's `ssl` of `bind`, nginx's `listen … ssl`.
+        tls: ListenerTls, optional;
+    }
+}
+
+table! {
+    /// TLS towards clients, versions 1.2 and 1.3. Sessions are resumed by tickets that all workers share and whose key changes every six hours; one is taken only where the same is asked of clients' certificates. A changed file is noticed within seconds, without a reload; a broken one leaves what was, with an error in the log and `tidegate_tls_reload_failures_total`. An OCSP response beside a certificate, `site.pem.ocsp` for `site.pem`, is stapled. Plain HTTP gets 400, `plain-http`; a handshake that fails is `tls-handshake-failed`.
+    ListenerTls as "a listener's tls" {
+        /// Each is a PEM file with chain and private key together (or with the key beside it, `site.key` for `site.pem`), `{ cert = "…", key = "…" }` with the two apart, or a folder of such PEM files, in which hidden files and those that end in .key, .ocsp, .issuer or .sctl are passed over. A relative path starts at this file's folder. A client gets the one that bears the name it asks for, "*.example.com" standing for one label; of several for one name ECDSA comes before RSA where it can take that; when no name fits, the first. HAProxy's `crt`, nginx's `ssl_certificate` and `ssl_certificate_key`.
+        certificates: OneOrMany<Certificate>, required;
+        /// A client that names no known name is refused, rather than given the first certificate. HAProxy's `strict-sni`, nginx's `ssl_reject_handshake`.
+        strict_sni: bool, default(false);
+        /// The oldest version of TLS that is spoken. HAProxy's `ssl-min-ver`, nginx's `ssl_protocols`.
+        min_version: TlsVersion, default("1.2");
+        /// Whether clients are asked for a certificate: off, optional (one that is sent must be good), or required. Plugins are told its subject (RFC 4514, in ASCII) and SHA-256 fingerprint. HAProxy's `verify none|optional|required`, nginx's `ssl_verify_client`.
+        client_auth: ClientAuth, default("off");
+        /// A PEM file with the authorities that clients' certificates must come from. Needed unless `client-auth` is off. HAProxy's `ca-file`, nginx's `ssl_client_certificate`.
+        client_ca: Text, optional;
+        /// Tells servers of a client's certificate, in `x-client-cert-subject` (RFC 4514, in ASCII) and `x-client-cert-fingerprint` (SHA-256, 64 hexadecimal digits); neither is there when the client sent none. Whatever this says, fields of such names are dropped from all but trusted proxies.
+        client_cert_headers: bool, default(false);
+    }
+}
+
+table! {
+    /// A certificate whose chain and key are in files of their own.
+    KeyPair as "a certificate" {
+        /// The PEM file with the certificate, and those of the authorities between it and the root.
+        cert: Text, required;
+        /// The PEM file with the private key: PKCS#8, PKCS#1 or SEC1, without a passphrase.
+        key: Text, required;
     }
 }
 
 table! {
     /// Bounds on how long a client may take.
     ListenerTimeouts as "a listener's timeouts" {
+        /// From accept to the end of the TLS handshake; then the connection is closed, `tls-handshake-timeout`, or without a word when no byte has come. HAProxy's `timeout client`, which holds until the handshake ends, nginx's `client_header_timeout`.
+        handshake: Span<MILLISECOND, HOUR>, default("10s");
         /// From accept, or from a request's first byte, to the end of its head; then 408, `request-head-timeout`. A connection on which no byte has come is closed without a word. HAProxy's `timeout http-request`, nginx's `client_header_timeout`.
         request_head: Span<MILLISECOND, HOUR>, default("10s");
         /// Between two requests on a kept connection; then it is closed without a word. HAProxy's `timeout http-keep-alive`, nginx's `keepalive_timeout`.
@@ -209,6 +244,24 @@ table! {
         retries: Number<0, 10>, default(2);
         /// The servers, at least one.
         servers: List<Server>, required;
+        /// TLS is spoken to the servers. `{}` for what is usual; absent: plain. HAProxy's `ssl` of `server`, nginx's `proxy_pass https://…`.
+        tls: PoolTls, optional;
+    }
+}
+
+table! {
+    /// TLS towards servers, versions 1.2 and 1.3. The handshake is part of `connect`, and sessions are resumed. When it fails, another server is tried as after a failed connect; then 503, `server-tls-failed`, and the access log's `reasons` say why.
+    PoolTls as "a pool's tls" {
+        /// A PEM file with the authorities that servers' certificates must come from. Absent: the system's. HAProxy's `ca-file`, nginx's `proxy_ssl_trusted_certificate`.
+        ca: Text, optional;
+        /// The name that servers are asked for (SNI), and that their certificates must bear. Absent: the host of the server's address. HAProxy's `sni` and `verifyhost`, nginx's `proxy_ssl_name`.
+        server_name: Host, optional;
+        /// The certificate that we show to servers which ask for one: a PEM file with chain and key together, or the chain alone. HAProxy's `crt`, nginx's `proxy_ssl_certificate`.
+        certificate: Text, optional;
+        /// The PEM file with its private key, where that is not in `certificate`. nginx's `proxy_ssl_certificate_key`.
+        key: Text, optional;
+        /// Whether a server must prove that it is the one. false: anybody who answers is believed; for tests. HAProxy's `verify none`, nginx's `proxy_ssl_verify`.
+        verify: bool, default(true);
     }
 }
 

@@ -10,10 +10,11 @@ use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, Route};
 use crate::config::{Config, Problem, Problems};
 use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
+use crate::tls;
 use crate::upstream::Server;
 
 use super::draft::{Draft, Loaded};
-use super::generation::{Fingerprint, Hold, Kept, Running, RunningPlugin, Upload};
+use super::generation::{Fingerprint, Hold, Kept, Running, RunningPlugin, Secured, Upload};
 
 /// A generation that is complete and runs nowhere yet.
 pub struct Candidate {
@@ -30,6 +31,7 @@ pub struct WorkerParts {
     generation: Generation,
     config: Arc<Config>,
     servers: Arc<Vec<Vec<Arc<Server>>>>,
+    tls: Secured,
     /// By plugin: its instance, or none where the one that runs lives on.
     seeds: Vec<(Fingerprint, Roles, Option<Seed>)>,
 }
@@ -50,6 +52,8 @@ impl Candidate {
             servers,
             parts,
             mut problems,
+            tls,
+            warnings,
             uploads,
         } = draft;
         let mut plugins = Vec::with_capacity(parts.len());
@@ -62,11 +66,14 @@ impl Candidate {
             }
         }
         problems.or(())?;
+        for warning in warnings {
+            tracing::warn!(remedy = warning.remedy, "{}", warning.message);
+        }
         Ok(assemble(
             kept.workers,
             generation,
             config,
-            servers,
+            (servers, tls),
             plugins,
             uploads,
         ))
@@ -150,7 +157,7 @@ fn assemble(
     workers: usize,
     generation: Generation,
     config: Arc<Config>,
-    servers: Vec<Vec<Arc<Server>>>,
+    (servers, tls): (Vec<Vec<Arc<Server>>>, Secured),
     plugins: Vec<Instances>,
     uploads: HashMap<String, Upload>,
 ) -> Candidate {
@@ -160,6 +167,7 @@ fn assemble(
             generation,
             config: config.clone(),
             servers: shared_servers.clone(),
+            tls: tls.clone(),
             seeds: Vec::with_capacity(plugins.len()),
         })
         .collect();
@@ -182,6 +190,7 @@ fn assemble(
         config,
         plugins: running,
         servers,
+        tls,
     };
     Candidate {
         running,
@@ -198,6 +207,7 @@ impl WorkerParts {
             generation,
             config,
             servers,
+            tls,
             seeds,
         } = self;
         let before = previous.and_then(|site| site.hold.downcast_ref::<Hold>());
@@ -223,14 +233,16 @@ impl WorkerParts {
             listeners: config
                 .listeners
                 .iter()
-                .map(|l| instances.listener(l))
+                .zip(&tls.listeners)
+                .map(|(l, tls)| instances.listener(l, tls.clone()))
                 .collect(),
             routes: config.routes.iter().map(|r| instances.route(r)).collect(),
             pools: config
                 .pools
                 .iter()
                 .zip(&*servers)
-                .map(|(p, s)| instances.pool(p, s))
+                .zip(&tls.pools)
+                .map(|((p, s), tls)| instances.pool(p, s, tls.as_deref()))
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
             hold: Box::new(Hold(held)),
@@ -246,7 +258,11 @@ struct OnWorker<'a> {
 }
 
 impl OnWorker<'_> {
-    fn listener(&self, listener: &crate::config::checked::Listener) -> ListenerSite {
+    fn listener(
+        &self,
+        listener: &crate::config::checked::Listener,
+        tls: Option<Arc<tls::Server>>,
+    ) -> ListenerSite {
         ListenerSite {
             name: listener.name.as_str().into(),
             filters: self.filters(&listener.filters),
@@ -262,6 +278,7 @@ impl OnWorker<'_> {
             error_pages: listener.error_pages.clone(),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
+            tls,
         }
     }
 
@@ -274,7 +291,12 @@ impl OnWorker<'_> {
         }
     }
 
-    fn pool(&self, pool: &crate::config::checked::Pool, servers: &[Arc<Server>]) -> PoolSite {
+    fn pool(
+        &self,
+        pool: &crate::config::checked::Pool,
+        servers: &[Arc<Server>],
+        tls: Option<&tls::Client>,
+    ) -> PoolSite {
         let balancer: Rc<dyn crate::hook::Balancer> = self.plugin(pool.balancer.value);
         let servers = pool
             .servers
@@ -286,6 +308,7 @@ impl OnWorker<'_> {
                 address: written.address.as_str().into(),
                 weight: written.weight,
                 backup: written.backup,
+                tls: tls.and_then(|tls| tls.to(&written.address)),
             });
         PoolSite::new(
             pool.name.as_str().into(),

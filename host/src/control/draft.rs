@@ -16,7 +16,8 @@ use crate::plugin::{Artifact, Membership, Roles, Settings};
 use crate::shipped;
 use crate::upstream::{Server, live::Identity};
 
-use super::generation::{Fingerprint, Kept, RunningPlugin, Upload};
+use super::generation::{Fingerprint, Kept, RunningPlugin, Secured, Upload};
+use super::secure;
 
 /// The largest `.wasm` that is read.
 pub const MOST_WASM_BYTES: u64 = 64 << 20;
@@ -30,6 +31,9 @@ pub struct Draft {
     /// In the order of `config.plugins`.
     pub parts: Vec<Part>,
     pub problems: Problems,
+    pub tls: Secured,
+    /// What is no good, but no reason to refuse a configuration that is to run.
+    pub warnings: Vec<Problem>,
     /// The uploads that are still in force.
     pub uploads: HashMap<String, Upload>,
 }
@@ -63,13 +67,29 @@ impl Draft {
             problems: Problems::new(config.source.clone()),
             servers: Vec::new(),
             parts: Vec::new(),
+            tls: Secured::default(),
+            warnings: Vec::new(),
             uploads: HashMap::new(),
             config: Arc::new(config),
         };
         draft.enter_servers(kept);
         draft.load_plugins(kept);
         draft.check_roles();
+        draft.secure(kept);
         draft
+    }
+
+    /// For a trial: what is no good is a problem.
+    pub fn strict(mut self) -> Draft {
+        self.problems.list.append(&mut self.warnings);
+        self
+    }
+
+    fn secure(&mut self, kept: &Kept) {
+        let secured = secure::all(kept, &self.config);
+        self.tls = secured.tls;
+        self.problems.list.extend(secured.problems);
+        self.warnings = secured.warnings;
     }
 
     fn enter_servers(&mut self, kept: &Kept) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::Generation;
 use crate::config::Config;
 use crate::plugin::{Artifact, PluginShared, Runtime, WorkerPlugin};
+use crate::tls;
 use crate::upstream::{LiveTable, Server};
 
 use super::draft::FULL_WEIGHT;
@@ -21,6 +22,7 @@ pub struct Kept {
     pub uploads: HashMap<String, Upload>,
     pub running: Option<Arc<Running>>,
     pub workers: usize,
+    pub sessions: tls::Sessions,
 }
 
 /// A plugin given at run time. It is in force until what it replaced changes.
@@ -39,6 +41,16 @@ pub struct Running {
     pub plugins: Vec<RunningPlugin>,
     /// In the order of `config.pools` and their servers.
     pub servers: Vec<Vec<Arc<Server>>>,
+    pub tls: Secured,
+}
+
+/// TLS of a generation; none where it is plain.
+#[derive(Clone, Default)]
+pub struct Secured {
+    /// In the order of `config.listeners`.
+    pub listeners: Vec<Option<Arc<tls::Server>>>,
+    /// In the order of `config.pools`.
+    pub pools: Vec<Option<Arc<tls::Client>>>,
 }
 
 #[derive(Clone)]

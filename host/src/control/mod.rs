@@ -12,6 +12,7 @@ mod history;
 mod listeners;
 mod metrics;
 mod run;
+mod secure;
 mod shared;
 pub mod status;
 mod watch;
@@ -84,6 +85,7 @@ impl Control {
         let stop = signal::Sender::new(false);
         tokio::spawn(changes.serve(waiting, stop.subscribe()));
         tokio::spawn(shared.clone().watch_workers());
+        tokio::spawn(secure::look_after(Arc::downgrade(&shared)));
         Ok(Control {
             orders,
             shared,
@@ -184,7 +186,8 @@ pub fn check(runtime: Runtime, live: Arc<LiveTable>, config: Config) -> Result<(
         uploads: Default::default(),
         running: None,
         workers: 1,
+        sessions: Default::default(),
     };
-    let draft = Draft::new(&kept, config);
+    let draft = Draft::new(&kept, config).strict();
     Candidate::prepare(&kept, draft, Generation(1), Snapshots::new()).map(drop)
 }

@@ -56,6 +56,7 @@ impl Loop {
             uploads: Default::default(),
             running: None,
             workers: workers.len(),
+            sessions: Default::default(),
         };
         Loop {
             path,

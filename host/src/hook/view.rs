@@ -55,14 +55,17 @@ pub struct ConnectionFacts {
     pub local: SocketAddr,
     /// The listener's name.
     pub listener: Rc<str>,
-    pub tls: Option<Box<TlsFacts>>,
+    pub tls: Option<Rc<TlsFacts>>,
 }
 
+/// What is known of a TLS connection.
 #[derive(Debug, Default)]
 pub struct TlsFacts {
     pub server_name: Option<Box<str>>,
     pub alpn: Option<Box<str>>,
+    /// SHA-256 of the client's certificate, 64 hexadecimal digits.
     pub client_fingerprint: Option<Box<str>>,
+    /// RFC 4514, in printable ASCII.
     pub client_subject: Option<Box<str>>,
 }
 

@@ -87,6 +87,9 @@ pub(super) fn poll_ahead(wire: &Wire, link: &Link, cx: &mut Context<'_>) {
             _ => break,
         }
     }
+    if wire.holds() {
+        let _ = wire.poll_flush(cx);
+    }
     link.keep_ahead(ahead);
 }
 

@@ -14,7 +14,8 @@ pub enum Known {
     TransferEncoding,
     Expect,
     ContentLength,
-    /// Says who the client is, which is believed of trusted proxies alone: Forwarded, X-Forwarded-*, X-Real-IP, X-Request-ID.
+    /// Says who the client is, which is believed of trusted proxies alone: Forwarded, X-Forwarded-*, X-Real-IP, X-Request-ID,
+    /// X-Client-Cert-*.
     Forwarding,
     UserAgent,
     Referer,
@@ -38,6 +39,7 @@ impl Known {
     /// Of a field name, whatever its case.
     pub fn of(name: &[u8]) -> Known {
         const PREFIX: &[u8; 12] = b"x-forwarded-";
+        const CERTIFICATE: &[u8; 14] = b"x-client-cert-";
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let like = |known: &[u8]| is_like(name, known);
         match name.len() {
@@ -55,6 +57,7 @@ impl Known {
             16 if is(b"proxy-connection") => Known::Hop,
             17 if is(b"transfer-encoding") => Known::TransferEncoding,
             12.. if like(PREFIX) => Known::Forwarding,
+            15.. if like(CERTIFICATE) => Known::Forwarding,
             _ => Known::Other,
         }
     }
@@ -108,6 +111,9 @@ mod tests {
             ("x-forwarded-", Known::Forwarding),
             ("X_Forwarded-For", Known::Forwarding),
             ("x_real_ip", Known::Forwarding),
+            ("X-Client-Cert-Subject", Known::Forwarding),
+            ("x_client_cert-fingerprint", Known::Forwarding),
+            ("x-client-certain", Known::Other),
             ("x-forwarder-x", Known::Other),
             ("Connection", Known::Connection),
             ("Keep-Alive", Known::Hop),

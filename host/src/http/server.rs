@@ -63,6 +63,8 @@ pub enum Unreadable {
     /// More than the server reads of one.
     HeadTooLarge,
     Refused(Refused),
+    /// HTTP without TLS, where TLS is spoken.
+    PlainHttp,
 }
 
 /// What answers requests.
@@ -93,9 +95,15 @@ pub fn serve<S: Service + 'static>(
 async fn finish<S: Service>(end: End, wire: Rc<Wire>, link: &Rc<Link>, service: &S) {
     match end {
         End::Finished if link.body_was_left() => linger(&wire).await,
-        End::Finished => {}
-        End::Idle => service.was_silent(Silence::NextRequest),
-        End::Unread(None) => service.was_silent(Silence::FirstRequest),
+        End::Finished => wire.part(),
+        End::Idle => {
+            wire.part();
+            service.was_silent(Silence::NextRequest);
+        }
+        End::Unread(None) => {
+            wire.part();
+            service.was_silent(Silence::FirstRequest);
+        }
         End::Tunnel(through) => pass(link, wire, through).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
@@ -263,8 +271,15 @@ async fn while_there<T>(
 }
 
 async fn close(wire: &Wire) -> End {
-    let _ = poll_fn(|cx| wire.poll_shutdown(cx)).await;
+    // Over TLS there is a last word to be taken, which a client that reads no more need not take.
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_shutdown(cx))).await;
     End::Finished
+}
+
+/// Answers a connection on which nothing can be heard, and closes it.
+pub async fn turn_away<S: Service>(socket: Stream, link: Rc<Link>, service: S, why: Unreadable) {
+    let wire = Wire::new(socket, Some(link.clone()));
+    refuse(&wire, &link, service.unreadable(why, Instant::now())).await;
 }
 
 /// After the 101: bytes both ways.
@@ -314,7 +329,7 @@ async fn refuse(wire: &Wire, link: &Rc<Link>, response: Response) {
     match tokio::time::timeout(LINGER, outgoing.deliver(wire, link, &head, &mut delivery)).await {
         Ok(true) => {
             delivery.ended_well(Instant::now());
-            let _ = poll_fn(|cx| wire.poll_shutdown(cx)).await;
+            close(wire).await;
             linger(wire).await;
         }
         Ok(false) => {}

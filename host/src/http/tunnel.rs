@@ -1,8 +1,7 @@
 //! A connection after its protocol was changed (RFC 9110, 7.8): bytes both ways until both are done, or silent for too long.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 
-use super::link::{Blame, Closing, Link};
+use super::link::{Blame, Link};
 use crate::net::Stream;
 
 /// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
@@ -32,6 +31,8 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
             .write_all(&from_server)
             .await
             .map_err(|_| Blame::Client)?;
+        server.flush().await.map_err(|_| Blame::Server)?;
+        client.flush().await.map_err(|_| Blame::Client)?;
         // Which side broke is not told; a client that goes away without a word is the usual case.
         copy_bidirectional(&mut client, &mut server)
             .await
@@ -40,7 +41,7 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     let ended = tokio::select! {
         ended = passing => ended.map(drop),
         () = silent(link, silence) => Err(Blame::TunnelTimeout),
-        () = cut(link) => Err(Blame::Operator),
+        () = link.cut() => Err(Blame::Operator),
     };
     if let Err(blame) = ended {
         link.blame(blame);
@@ -84,8 +85,8 @@ impl AsyncWrite for Counted {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -107,16 +108,4 @@ async fn silent(link: &Link, limit: Duration) {
             (before, since) = (now, Instant::now());
         }
     }
-}
-
-async fn cut(link: &Link) {
-    let told = poll_fn(|cx| {
-        link.owner(cx.waker());
-        if link.closing() == Closing::Cut {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    });
-    pin!(told).await;
 }

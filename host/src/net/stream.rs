@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +21,8 @@ pub enum Stream {
 pub trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
     /// The socket at the bottom.
     fn socket(&self) -> &TcpStream;
+    /// Whether it has taken bytes that the socket has not: a flush is owed.
+    fn holds(&self) -> bool;
 }
 
 impl Stream {
@@ -51,6 +53,23 @@ impl Stream {
                     .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
                     .is_pending()
             }
+        }
+    }
+
+    /// Whether bytes that were written have not reached the socket: a flush is owed. Never so of plain TCP.
+    pub fn holds(&self) -> bool {
+        match self {
+            Stream::Tcp(_) => false,
+            Stream::Layered(layer) => layer.holds(),
+        }
+    }
+
+    /// Has the layer say that we end here of our own will (TLS: close_notify), as far as that goes without waiting. What is
+    /// broken off is dropped without it, so that the peer does not take it for whole. Plain TCP has nothing to say.
+    pub fn part(&mut self) {
+        if let Stream::Layered(layer) = self {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(layer).poll_shutdown(&mut cx);
         }
     }
 
@@ -85,7 +104,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    /// What was written is on its way: nothing stays in a layer's buffer for want of a flush.
+    /// A layer may keep what the socket does not take at once: see [`Stream::holds`].
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,12 +112,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Stream::Layered(layer) => {
-                let written = ready!(Pin::new(&mut *layer).poll_write(cx, bytes))?;
-                // Pending: the layer goes on with it at the next call; whoever writes waits for the socket then.
-                let _ = Pin::new(layer).poll_flush(cx)?;
-                Poll::Ready(Ok(written))
-            }
+            Stream::Layered(layer) => Pin::new(layer).poll_write(cx, bytes),
         }
     }
 

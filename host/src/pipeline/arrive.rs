@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::approach::{Arrival, approach};
 use super::protocol::Connection;
 use super::site::{ListenerSite, Site};
 use super::worker::{Place, Worker};
@@ -26,8 +27,10 @@ pub(super) fn arrive(
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     let facts = facts(&socket, place.listener())?;
-    let socket = Stream::Tcp(tokio::net::TcpStream::from_std(socket)?);
-    let link = Link::new(limits(site.listener(place.listener())));
+    let socket = tokio::net::TcpStream::from_std(socket)?;
+    let listener = site.listener(place.listener());
+    let tls = listener.and_then(|listener| Some((listener.tls.clone()?, &listener.timeouts)));
+    let link = Link::new(limits(listener));
     place.occupy(&link);
     let connection = Connection {
         worker: worker.clone(),
@@ -36,7 +39,21 @@ pub(super) fn arrive(
         facts: Rc::new(facts),
         _place: place,
     };
-    tokio::task::spawn_local(server::serve(socket, link, connection));
+    match tls {
+        None => {
+            tokio::task::spawn_local(server::serve(Stream::Tcp(socket), link, connection));
+        }
+        Some((tls, timeouts)) => {
+            let deadline = timeouts.handshake;
+            tokio::task::spawn_local(approach(Arrival {
+                socket,
+                link,
+                connection,
+                tls,
+                deadline,
+            }));
+        }
+    }
     Ok(())
 }
 

@@ -19,6 +19,10 @@ pub struct Exchange {
     pub said: Said,
     /// The peer's word about the client is believed.
     pub trusted: bool,
+    /// `http` or `https`, as the client speaks it.
+    pub scheme: &'static str,
+    /// The server is told of the client's certificate.
+    pub tells_certificate: bool,
     pub route: Option<RouteIndex>,
     /// Where a filter wants it to go.
     pub overruled: Option<PoolIndex>,
@@ -69,6 +73,18 @@ impl Exchange {
         }
     }
 
+    /// Beside what plugins say, what the proxy itself has to say; all of it in one.
+    pub fn remark(&mut self, about: &'static str, why: String) {
+        let reasons = &mut self.record.reasons;
+        match reasons.iter_mut().find(|(known, _)| &**known == about) {
+            Some((_, known)) => {
+                known.push_str("; ");
+                known.push_str(&why);
+            }
+            None => reasons.push((about.into(), why)),
+        }
+    }
+
     pub fn reason(&mut self, plugin: &Rc<str>, reason: Option<String>) {
         if let Some(reason) = reason {
             self.record.reasons.push((plugin.clone(), reason));
@@ -110,7 +126,7 @@ impl RequestView for Exchange {
     }
 
     fn scheme(&self) -> &'static str {
-        "http"
+        self.scheme
     }
 
     fn version(&self) -> &'static str {

@@ -23,6 +23,8 @@ use crate::http::{Body, Fields, Link, RequestHead, Target};
 /// A request that nobody sends.
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// `http` or `https`.
+    pub scheme: &'static str,
     /// None: the first one.
     pub listener: Option<String>,
     pub method: Method,
@@ -171,6 +173,8 @@ fn exchange(
         body: Some(Body::empty()),
         said: Said::default(),
         trusted: false,
+        scheme: question.scheme,
+        tells_certificate: false,
         route: None,
         overruled: None,
         passed: (0, 0),

@@ -14,6 +14,10 @@ pub enum Fault {
     BadRequest(Refused),
     HeadTimeout,
     HeadTooLarge,
+    /// HTTP without TLS, where TLS is spoken.
+    PlainHttp,
+    HandshakeFailed,
+    HandshakeTimeout,
     /// CONNECT: this is no forward proxy.
     ConnectMethod,
     BodyTimeout,
@@ -33,6 +37,8 @@ pub enum Fault {
     NoServer,
     ConnectFailed,
     ConnectTimeout,
+    /// Connected, but there is no TLS with it.
+    ServerTls,
     /// The server took nothing of the request.
     SendTimeout,
     /// The connection broke before an answer began.
@@ -74,19 +80,19 @@ impl Fault {
             BadRequest(why) => {
                 StatusCode::from_u16(why.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            BodyBroken => StatusCode::BAD_REQUEST,
+            BodyBroken | PlainHttp => StatusCode::BAD_REQUEST,
             HeadTimeout | BodyTimeout | BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
-            FilterFailed | ListenerGone | NoServer | ConnectFailed => {
+            FilterFailed | ListenerGone | NoServer | ConnectFailed | ServerTls => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic => return None,
+            | ServerStalled | Cut | Panic | HandshakeFailed | HandshakeTimeout => return None,
         })
     }
 
@@ -97,6 +103,9 @@ impl Fault {
             BadRequest(why) => why.word(),
             HeadTimeout => "request-head-timeout",
             HeadTooLarge => "request-head-too-large",
+            PlainHttp => "plain-http",
+            HandshakeFailed => "tls-handshake-failed",
+            HandshakeTimeout => "tls-handshake-timeout",
             ConnectMethod => "connect-method",
             BodyTimeout => "request-body-timeout",
             BodyTooSlow => "request-body-too-slow",
@@ -108,6 +117,7 @@ impl Fault {
             NoServer => "no-server",
             ConnectFailed => "connect-failed",
             ConnectTimeout => "connect-timeout",
+            ServerTls => "server-tls-failed",
             SendTimeout => "send-timeout",
             ServerClosed => "server-closed",
             BadResponse => "bad-response",
@@ -129,14 +139,14 @@ impl Fault {
         use Fault::*;
         let how_far = stage.letter();
         match self {
-            BadRequest(_) | HeadTooLarge | BodyTooLarge | ConnectMethod | FilterFailed | NoPool => {
-                *b"PR"
-            }
-            HeadTimeout => *b"cR",
+            BadRequest(_) | HeadTooLarge | BodyTooLarge | PlainHttp => *b"PR",
+            ConnectMethod | FilterFailed | NoPool => *b"PR",
+            HandshakeFailed => *b"CR",
+            HeadTimeout | HandshakeTimeout => *b"cR",
             BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
-            NoServer | ConnectFailed => *b"SC",
+            NoServer | ConnectFailed | ServerTls => *b"SC",
             ConnectTimeout => *b"sC",
             ServerClosed => *b"SH",
             BadResponse => *b"PH",
@@ -159,6 +169,7 @@ impl Fault {
             BadRequest(_) => "The request could not be understood.",
             HeadTimeout => "The request took too long to arrive.",
             HeadTooLarge => "The request's header is too large.",
+            PlainHttp => "This is plain HTTP, sent to a port that speaks HTTPS; use https://.",
             ConnectMethod => "This is not a forward proxy.",
             BodyTimeout | BodyTooSlow => "The request's body took too long to arrive.",
             BodyTooLarge => "The request's body is too large.",
@@ -168,12 +179,13 @@ impl Fault {
             ListenerGone => "This address is no longer served.",
             NoServer => "No server is available.",
             ConnectFailed => "The server could not be reached.",
+            ServerTls => "No secure connection to the server could be made.",
             ConnectTimeout | FirstByteTimeout => "The server took too long to answer.",
             SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic => "",
+            | ServerStalled | Cut | Panic | HandshakeFailed | HandshakeTimeout => "",
         }
     }
 }
@@ -212,6 +224,7 @@ impl From<Unreadable> for Fault {
         match why {
             Unreadable::Late => Fault::HeadTimeout,
             Unreadable::HeadTooLarge => Fault::HeadTooLarge,
+            Unreadable::PlainHttp => Fault::PlainHttp,
             Unreadable::Refused(Refused::Connect) => Fault::ConnectMethod,
             Unreadable::Refused(why) => Fault::BadRequest(why),
         }
@@ -256,6 +269,28 @@ mod tests {
             "request-head-too-large",
             Stage::Request,
             b"PR",
+        ),
+        (Fault::PlainHttp, 400, "plain-http", Stage::Request, b"PR"),
+        (
+            Fault::HandshakeFailed,
+            0,
+            "tls-handshake-failed",
+            Stage::Request,
+            b"CR",
+        ),
+        (
+            Fault::HandshakeTimeout,
+            0,
+            "tls-handshake-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::ServerTls,
+            503,
+            "server-tls-failed",
+            Stage::Connect,
+            b"SC",
         ),
         (
             Fault::ConnectMethod,

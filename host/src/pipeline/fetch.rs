@@ -16,7 +16,6 @@ use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
 use crate::http::client::{Answer, Connection};
 use crate::http::{Body, Fields, RequestHead, Target, hop};
-use crate::net;
 
 /// Bytes of an answer's body.
 const LARGEST_ANSWER: usize = 1 << 20;
@@ -96,7 +95,8 @@ async fn connection(server: &Member, kept: bool) -> Option<Connection> {
 }
 
 async fn dial(server: &Member) -> Option<Connection> {
-    net::dial(&server.address).await.ok().map(Connection::open)
+    let socket = super::dial::dial(server).await;
+    socket.ok().map(Connection::open)
 }
 
 fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::header::HOST;
 use http::{Method, StatusCode, Version};
 
+use super::dial::{NoConnection, dial};
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
 use super::forwarded;
@@ -20,7 +21,6 @@ use crate::http::link::{Blame, Phase};
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::{Body, ResponseHead, delivery, hop};
-use crate::net;
 
 /// Why an attempt failed.
 struct Failed {
@@ -107,19 +107,22 @@ async fn connect(
     let begun = Instant::now();
     let link = exchange.record.link.clone();
     let dialled = link
-        .wait(
-            Phase::Busy,
-            pool.timeouts.connect,
-            pin!(net::dial(&server.address)),
-        )
+        .wait(Phase::Busy, pool.timeouts.connect, pin!(dial(server)))
         .await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
     let failed = |fault| Failed { fault, again: true };
     let socket = match dialled {
         Ok(Ok(socket)) => socket,
-        Ok(Err(error)) => {
+        Ok(Err(NoConnection::Socket(error))) => {
             tracing::debug!(pool = &*pool.name, server = &*server.name, %error, "cannot connect");
             return Err(failed(Fault::ConnectFailed));
+        }
+        Ok(Err(NoConnection::Tls(error))) => {
+            let (pool, server) = (&*pool.name, &*server.name);
+            tracing::debug!(pool, server, %error, "no TLS with the server");
+            let why = format!("{server}: {error}");
+            exchange.remark("server-tls", why);
+            return Err(failed(Fault::ServerTls));
         }
         Err(_) => return Err(failed(Fault::ConnectTimeout)),
     };

@@ -24,6 +24,9 @@ use crate::net::address;
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Of the client's certificate.
+const SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
+const FINGERPRINT: HeaderName = HeaderName::from_static("x-client-cert-fingerprint");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -63,6 +66,16 @@ pub fn client(fields: &Fields, trusted: &[Network]) -> Option<SocketAddr> {
         }
     }
     client
+}
+
+/// How the client speaks to the first of the proxies before us, as X-Forwarded-Proto says it. None: nothing is said, or
+/// nothing that there is.
+pub fn scheme(fields: &Fields) -> Option<&'static str> {
+    let said = fields.first(&PROTO)?;
+    let first = said.split(|b| *b == b',').next()?.trim_ascii();
+    ["http", "https"]
+        .into_iter()
+        .find(|known| first.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// `for` of one element of Forwarded (RFC 7239, 4).
@@ -107,7 +120,8 @@ pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts>
         client_port: port,
         local: known.local,
         listener: known.listener.clone(),
-        tls: None,
+        // Of the connection that it came by.
+        tls: known.tls.clone(),
     })
 }
 
@@ -163,6 +177,7 @@ pub fn write(exchange: &Exchange, peer: &str, out: &mut Vec<u8>) {
             || is(&REQUEST_ID)
             || !proto && is(&PROTO)
             || !host && is(&FORWARDED_HOST)
+            || exchange.tells_certificate && (is(&SUBJECT) || is(&FINGERPRINT))
     });
     let before = if theirs { fields.joined(&FOR) } else { None };
     let client = if exchange.trusted {
@@ -176,12 +191,37 @@ pub fn write(exchange: &Exchange, peer: &str, out: &mut Vec<u8>) {
     }
     line(out, b"x-real-ip: ", &[client.as_bytes()]);
     if !proto {
-        line(out, b"x-forwarded-proto: ", &[b"http"]);
+        let proto: &[u8] = if record.facts.tls.is_some() {
+            b"https"
+        } else {
+            b"http"
+        };
+        line(out, b"x-forwarded-proto: ", &[proto]);
     }
     if let Some(sent) = fields.first_sent(Known::Host).filter(|_| !host) {
         line(out, b"x-forwarded-host: ", &[sent]);
     }
+    if exchange.tells_certificate {
+        certificate(exchange, out);
+    }
     line(out, b"x-request-id: ", &[record.request_id.as_ref()]);
+}
+
+fn certificate(exchange: &Exchange, out: &mut Vec<u8>) {
+    let Some(tls) = &exchange.record.facts.tls else {
+        return;
+    };
+    let (subject, fingerprint) = (&tls.client_subject, &tls.client_fingerprint);
+    if let Some(subject) = subject {
+        line(out, b"x-client-cert-subject: ", &[subject.as_bytes()]);
+    }
+    if let Some(fingerprint) = fingerprint {
+        line(
+            out,
+            b"x-client-cert-fingerprint: ",
+            &[fingerprint.as_bytes()],
+        );
+    }
 }
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {

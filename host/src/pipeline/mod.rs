@@ -1,5 +1,5 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
-//! a connection goes through `arrive`, and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
+//! a connection goes through `arrive` (and `approach`, where TLS comes first), and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
 //! `forward`, `respond` and `log`.
 //!
 //! ```text
@@ -13,8 +13,10 @@
 //! that it began with.
 
 mod accept;
+mod approach;
 mod arrive;
 mod compress;
+mod dial;
 mod exchange;
 mod explain;
 mod fault;

@@ -17,6 +17,7 @@ use super::worker::{Place, Worker};
 use super::{filter, forward, forwarded, route};
 use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
+use crate::http::delivery::{Ending, Ledger};
 use crate::http::server::{Request, Response, Service, Unreadable};
 use crate::http::{Link, RequestHead, hop};
 
@@ -70,6 +71,8 @@ impl Connection {
         exchange: &mut Exchange,
     ) -> Result<Answer, Fault> {
         let listener = listener.ok_or(Fault::ListenerGone)?;
+        let tls = listener.tls.as_ref();
+        exchange.tells_certificate = tls.is_some_and(|tls| tls.tells_servers());
         self.receive(site, exchange)?;
         bound(listener, exchange)?;
         exchange.record.stage = Stage::Queue;
@@ -88,6 +91,22 @@ impl Connection {
         forward::forward(site, exchange, pool, peer, tunnel).await
     }
 
+    /// Tells of a handshake that came to nothing.
+    pub(super) fn not_met(&self, fault: Fault, why: Option<String>, began: Instant) {
+        let site = self.worker.site();
+        let mut record = self.record(&site, RequestHead::none(), began, began);
+        record.fault = Some(fault);
+        record.reasons.extend(why.map(|why| ("tls".into(), why)));
+        record.ended(Ending {
+            broken: None,
+            complete: false,
+            at: Instant::now(),
+            bytes_out: 0,
+            body_bytes_out: 0,
+            bytes_in: 0,
+        });
+    }
+
     fn exchange(&self, site: &Site, request: Request) -> Exchange {
         let Request {
             head,
@@ -101,6 +120,12 @@ impl Connection {
             body: Some(body),
             said: hop::Said::default(),
             trusted: false,
+            scheme: if self.facts.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            tells_certificate: false,
             route: None,
             overruled: None,
             passed: (0, 0),
@@ -137,6 +162,9 @@ impl Connection {
         }
         if let Some(id) = RequestId::given(&head.fields) {
             exchange.record.request_id = id;
+        }
+        if let Some(scheme) = forwarded::scheme(&head.fields) {
+            exchange.scheme = scheme;
         }
         if let Some(client) = forwarded::client(&head.fields, &site.trusted_proxies) {
             exchange.record.facts = forwarded::facts(client, &self.facts);

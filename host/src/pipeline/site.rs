@@ -11,6 +11,7 @@ use crate::config::checked::{
 };
 use crate::hook;
 use crate::http::idle::{self, Idle};
+use crate::tls;
 use crate::upstream;
 
 use super::fetch::Breaker;
@@ -54,6 +55,8 @@ pub struct ListenerSite {
     pub timeouts: ListenerTimeouts,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
+    /// None: plain.
+    pub tls: Option<Arc<tls::Server>>,
 }
 
 pub struct RouteSite {
@@ -73,6 +76,8 @@ pub struct ServerSite {
     pub weight: u32,
     /// Only for when no other server can be used.
     pub backup: bool,
+    /// None: plain.
+    pub tls: Option<Arc<tls::Connector>>,
 }
 
 pub struct PoolSite {
@@ -94,6 +99,7 @@ pub(super) struct Member {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
     pub address: Rc<str>,
+    pub tls: Option<Arc<tls::Connector>>,
     /// This worker's idle connections to it.
     pub idle: Rc<Idle>,
     takes_users: bool,
@@ -189,10 +195,16 @@ impl Member {
 
 impl From<ServerSite> for Member {
     fn from(server: ServerSite) -> Member {
+        // Connections under other TLS settings, or plain ones, are others' though the address be the same.
+        let idle = match &server.tls {
+            None => idle::to(&server.address),
+            Some(tls) => idle::to(&tls.identity().into()),
+        };
         Member {
             live: server.live,
             name: server.name,
-            idle: idle::to(&server.address),
+            idle,
+            tls: server.tls,
             address: server.address,
             takes_users: server.weight > 0,
             backup: server.backup,

@@ -159,7 +159,7 @@ struct Figures {
 
 fn measure(time: Duration, call: &Call<'_>) -> Result<Figures, ()> {
     let mut random = 0u64;
-    let mut batch = |size: u32| {
+    let mut batch = |size: u32| -> Result<Duration, ()> {
         let start = Instant::now();
         for _ in 0..size {
             random = random

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -44,7 +45,7 @@ impl FakeRequest {
                 ),
                 listener: given.listener.as_str().into(),
                 tls: tls.then(|| {
-                    Box::new(TlsFacts {
+                    Rc::new(TlsFacts {
                         server_name: given.server_name.as_deref().map(Into::into),
                         ..TlsFacts::default()
                     })

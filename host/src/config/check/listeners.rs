@@ -54,7 +54,9 @@ impl Check<'_> {
                 .given()
                 .map(|c| self.compression(&c.value)),
             error_pages: self.error_pages(&written.error_pages.value),
+            tls: self.listener_tls(written),
             timeouts: ListenerTimeouts {
+                handshake: timeouts.handshake.value.0,
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,
                 body: timeouts.body.value.0,

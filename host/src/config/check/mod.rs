@@ -16,6 +16,7 @@ mod plugins;
 mod pools;
 mod process;
 pub(super) mod routes;
+mod tls;
 mod uses;
 
 use names::Names;

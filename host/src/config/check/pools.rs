@@ -29,6 +29,7 @@ impl Check<'_> {
             },
             retries: written.retries.value.0 as u32,
             servers,
+            tls: self.pool_tls(written),
             span: written.span.clone(),
         }
     }

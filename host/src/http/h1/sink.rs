@@ -27,6 +27,8 @@ pub struct Sink {
     /// Not taken yet.
     pending: Vec<u8>,
     at: usize,
+    /// Taken by what the connection runs over, but not by the socket.
+    held: bool,
 }
 
 impl Sink {
@@ -35,6 +37,7 @@ impl Sink {
             coding,
             pending: Vec::new(),
             at: 0,
+            held: false,
         }
     }
 
@@ -76,11 +79,13 @@ impl Sink {
             }
         }
         self.pending.extend_from_slice(&bytes[at..]);
+        self.held = wire.holds();
         Ok(())
     }
 
+    /// Nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && !self.held
     }
 
     /// Bytes that were not taken yet.
@@ -96,6 +101,11 @@ impl Sink {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.at += written;
+            self.held = wire.holds();
+        }
+        if self.held {
+            ready!(wire.poll_flush(cx))?;
+            self.held = false;
         }
         self.at = 0;
         // A peer that reads slowly once need not hold a large buffer for ever.

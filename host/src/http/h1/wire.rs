@@ -75,6 +75,20 @@ impl Wire {
         Poll::Ready(Ok(written))
     }
 
+    /// Whether bytes that were written still need a flush. Never so of plain TCP.
+    pub fn holds(&self) -> bool {
+        self.socket.borrow().holds()
+    }
+
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
+    }
+
+    /// Says that the connection ends here of our own will, as far as its transport has a word for that.
+    pub fn part(&self) {
+        self.socket.borrow_mut().part();
+    }
+
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.socket.borrow_mut()).poll_shutdown(cx)
     }

@@ -15,7 +15,7 @@ pub const BOUNDS_US: [u64; 18] = [
 pub const CODES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 /// The timeouts of `Silence`, in its order, by their keys.
-pub const SILENCES: [&str; 2] = ["request-head", "idle"];
+pub const SILENCES: [&str; 3] = ["request-head", "idle", "handshake"];
 
 /// Summed up over the workers.
 pub trait Cells: Default + Send + Sync + 'static {

@@ -86,6 +86,7 @@ impl Setup {
             backups: Vec::new(),
             abort_on_close: false,
             timeouts: ListenerTimeouts {
+                handshake: LONG,
                 request_head: LONG,
                 idle: LONG,
                 body: LONG,
@@ -162,6 +163,7 @@ impl Setup {
                 error_pages: Vec::new(),
                 timeouts: self.timeouts.clone(),
                 abort_on_close: self.abort_on_close,
+                tls: None,
             }],
             routes: routes.collect(),
             pools,
@@ -184,6 +186,7 @@ impl Setup {
                 address: address.to_string().into(),
                 weight: self.weights.get(at).copied().unwrap_or(1),
                 backup: self.backups.get(at).copied().unwrap_or(false),
+                tls: None,
             }
         });
         let balancer = ("balancer".into(), (self.balancer)().into());

@@ -1,0 +1,122 @@
+//! What a connection passes before its first request where its listener wants more than plain HTTP: the TLS handshake.
+//! A future of its own, gone when it is over: an idle connection is none the larger for it, and on plain listeners there is none.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::fault::Fault;
+use super::protocol::Connection;
+use crate::base::event::Silence;
+use crate::hook::TlsFacts;
+use crate::http::link::Phase;
+use crate::http::server::{Service, Unreadable};
+use crate::http::{Link, server};
+use crate::net::Stream;
+use crate::tls;
+use crate::tls::counts::Reason;
+
+/// A connection on its way.
+pub(super) struct Arrival {
+    pub socket: TcpStream,
+    pub link: Rc<Link>,
+    pub connection: Connection,
+    pub tls: Arc<tls::Server>,
+    /// Of the handshake, from now on.
+    pub deadline: Duration,
+}
+
+/// What came of the handshake.
+enum Met {
+    Secured(Stream, TlsFacts),
+    /// HTTP without TLS.
+    Plain(TcpStream),
+    /// The client went away before it said anything.
+    Gone,
+    Failed(tls::server::Failed),
+}
+
+pub(super) fn approach(arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let Arrival {
+            socket,
+            link,
+            connection,
+            tls,
+            deadline,
+        } = arrival;
+        let began = Instant::now();
+        let heard = Cell::new(false);
+        // Its deadline is ours, not the link's.
+        link.enter(Phase::Busy, Duration::ZERO);
+        let meeting = tokio::time::timeout(deadline, meet(socket, &tls, &heard));
+        let met = tokio::select! {
+            met = meeting => met,
+            () = link.cut() => return,
+        };
+        match met {
+            Ok(Met::Secured(stream, facts)) => speak(stream, facts, link, connection),
+            Ok(Met::Plain(socket)) => {
+                tls.counts().failed(Reason::PlainHttp);
+                let socket = Stream::Tcp(socket);
+                server::turn_away(socket, link, connection, Unreadable::PlainHttp).await;
+            }
+            Ok(Met::Gone) => {}
+            Ok(Met::Failed(failed)) => {
+                let why = format!("{}: {}", failed.reason.word(), failed.error);
+                connection.not_met(Fault::HandshakeFailed, Some(why), began);
+            }
+            Err(_) => {
+                tls.counts().failed(Reason::Timeout);
+                if heard.get() {
+                    connection.not_met(Fault::HandshakeTimeout, None, began);
+                } else {
+                    connection.was_silent(Silence::Handshake);
+                }
+            }
+        }
+    })
+}
+
+/// The protocol takes over.
+fn speak(stream: Stream, tls: TlsFacts, link: Rc<Link>, mut connection: Connection) {
+    if let Some(facts) = Rc::get_mut(&mut connection.facts) {
+        facts.tls = Some(Rc::new(tls));
+    }
+    link.enter(Phase::Head, link.limits().head);
+    tokio::task::spawn_local(server::serve(stream, link, connection));
+}
+
+async fn meet(socket: TcpStream, tls: &tls::Server, heard: &Cell<bool>) -> Met {
+    match first_byte(&socket).await {
+        Ok(Some(first)) => {
+            heard.set(true);
+            // A method; a TLS record begins with 22 (RFC 8446, 5.1).
+            if first.is_ascii_alphabetic() {
+                return Met::Plain(socket);
+            }
+        }
+        Ok(None) | Err(_) => return Met::Gone,
+    }
+    match tls.accept(socket).await {
+        Ok((stream, facts)) => Met::Secured(stream, facts),
+        Err(failed) => Met::Failed(failed),
+    }
+}
+
+/// Looked at, and left where it is. None: the client has closed.
+async fn first_byte(socket: &TcpStream) -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    let seen = poll_fn(|cx| {
+        let mut buffer = tokio::io::ReadBuf::new(&mut byte);
+        socket.poll_peek(cx, &mut buffer)
+    })
+    .await?;
+    Ok((seen > 0).then_some(byte[0]))
+}
