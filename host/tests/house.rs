@@ -36,6 +36,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("wit_component", &["plugin", "cli"]),
     ("hyper", &["admin", "cli"]),
     ("hyper_util", &["admin", "cli"]),
+    ("h2", &["http"]),
     ("axum", &["admin", "cli"]),
     ("toml", &["config", "cli"]),
     ("clap", &["cli", "main"]),

@@ -255,6 +255,10 @@ impl OnWorker<'_> {
             pool: listener.pool,
             max_head: listener.max_head,
             min_body_rate: listener.min_body_rate,
+            http2: Some(crate::http::h2::Settings {
+                max_streams: 100,
+                window: 64 << 10,
+            }),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
         }

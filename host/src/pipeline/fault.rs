@@ -207,6 +207,8 @@ impl From<Unreadable> for Fault {
             Unreadable::HeadTooLarge => Fault::HeadTooLarge,
             Unreadable::Refused(Refused::Connect) => Fault::ConnectMethod,
             Unreadable::Refused(why) => Fault::BadRequest(why),
+            // The engine has taken it for what it is.
+            Unreadable::Preface => Fault::BadRequest(Refused::Version),
         }
     }
 }

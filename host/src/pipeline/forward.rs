@@ -174,7 +174,7 @@ fn no_answer(why: Why, begun: bool) -> Fault {
         Why::Invalid => Fault::BadResponse,
         // It broke off within a head.
         Why::Closed if begun => Fault::BadResponse,
-        Why::Closed => Fault::ServerClosed,
+        Why::Closed | Why::Refused => Fault::ServerClosed,
     }
 }
 

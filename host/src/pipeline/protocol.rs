@@ -18,7 +18,7 @@ use super::{filter, forward, forwarded, route};
 use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
 use crate::http::server::{Request, Response, Service, Unreadable};
-use crate::http::{Link, RequestHead, hop};
+use crate::http::{Link, RequestHead, h2, hop};
 
 /// A client's connection.
 pub struct Connection {
@@ -47,12 +47,18 @@ impl Service for Connection {
         respond::respond(&site, listener, exchange, answer)
     }
 
-    fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
+    fn unreadable(&self, why: Unreadable, began: Instant, link: &Rc<Link>) -> Response {
         let site = self.worker.site();
+        let head = RequestHead::none();
         respond::unreadable(
-            self.record(&site, RequestHead::none(), began, Instant::now()),
+            self.record(&site, head, began, Instant::now(), link.clone()),
             why.into(),
         )
+    }
+
+    fn http2(&self) -> Option<h2::Settings> {
+        let site = self.worker.site();
+        site.listener(&self.listener)?.http2
     }
 
     fn was_silent(&self, silence: Silence) {
@@ -92,8 +98,9 @@ impl Connection {
             body,
             began,
             read,
+            link,
         } = request;
-        let mut record = self.record(site, head, began, read);
+        let mut record = self.record(site, head, began, read, link);
         record.started = true;
         Exchange {
             body: Some(body),
@@ -106,10 +113,17 @@ impl Connection {
         }
     }
 
-    fn record(&self, site: &Site, head: RequestHead, began: Instant, read: Instant) -> Box<Record> {
+    fn record(
+        &self,
+        site: &Site,
+        head: RequestHead,
+        began: Instant,
+        read: Instant,
+        link: Rc<Link>,
+    ) -> Box<Record> {
         Box::new(Record {
             worker: self.worker.clone(),
-            link: self.link.clone(),
+            link,
             facts: self.facts.clone(),
             generation: site.generation,
             listener: self.listener.clone(),

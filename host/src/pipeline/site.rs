@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook;
+use crate::http::h2;
 use crate::http::idle::{self, Idle};
 use crate::upstream;
 
@@ -46,6 +47,8 @@ pub struct ListenerSite {
     /// Bytes a second; 0: none.
     pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,
+    /// None: HTTP/2 is not served.
+    pub http2: Option<h2::Settings>,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
 }

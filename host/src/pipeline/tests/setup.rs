@@ -151,6 +151,10 @@ impl Setup {
         Site {
             generation: Generation(self.generation),
             listeners: vec![ListenerSite {
+                http2: Some(crate::http::h2::Settings {
+                    max_streams: 100,
+                    window: 64 << 10,
+                }),
                 name: self.listener.into(),
                 filters: self.filters.iter().map(Part::filter).collect(),
                 router: self.router.map(|router| ("router".into(), router().into())),
