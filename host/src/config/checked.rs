@@ -139,7 +139,25 @@ pub struct Listener {
     pub max_head: usize,
     /// Bytes a second that a client must keep while it is waited for; 0: none.
     pub min_body_rate: u64,
+    /// None: it is not served.
+    pub http2: Option<Http2>,
     pub timeouts: ListenerTimeouts,
+}
+
+/// What a client of HTTP/2 is granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http2 {
+    /// Streams at a time on one connection. HAProxy's `tune.h2.fe.max-concurrent-streams`.
+    pub max_concurrent_streams: u32,
+    /// Bytes that a stream may send before more are asked for. HAProxy's `tune.h2.fe.initial-window-size`.
+    pub initial_window: u32,
+}
+
+/// What a server is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http11,
+    Http2,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -196,6 +214,7 @@ pub struct Pool {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    pub http: HttpVersion,
     pub servers: Vec<Server>,
     pub span: Span,
 }

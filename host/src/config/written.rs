@@ -3,7 +3,7 @@
 //! out, so that they are refused rather than silently without effect.
 
 use super::address::{Address, Bind, Host};
-use super::checked::{AccessFormat, AccessTarget, Network, OnFailure, ValueMatch};
+use super::checked::{AccessFormat, AccessTarget, HttpVersion, Network, OnFailure, ValueMatch};
 use super::choice::LogLevel;
 use super::problem::Located;
 use super::table::table;
@@ -121,8 +121,22 @@ table! {
         max_head: Size<KIB, { 64 * KIB }>, default("32KiB");
         /// Bytes a second that a client must keep on average while it is waited for: to send a request's body, else 408, `request-body-too-slow`, or to take a response, else the connection is cut, `response-too-slow`. Time in which others are slow does not count, and a response is taken when the client's system acknowledges it. "0B": none, as in HAProxy and nginx, which have no such bound. Apache's `RequestReadTimeout … MinRate`, Kestrel's `MinRequestBodyDataRate`.
         min_body_rate: Size<0, GIB>, default("0B");
+        /// What a client of HTTP/2 is granted, in clear text as over TLS.
+        http2: Http2, default({});
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
+    }
+}
+
+table! {
+    /// What a client of HTTP/2 is granted.
+    Http2 as "a listener's http2" {
+        /// Whether HTTP/2 is spoken: where TLS's ALPN chooses it, and in clear text with clients that begin with it. Without it such a client gets 505, `bad-version`. nginx's `http2`, HAProxy's `alpn` and `proto`.
+        enabled: bool, default(true);
+        /// Streams at a time on one connection; a further one is refused, and may be sent again. HAProxy's `tune.h2.fe.max-concurrent-streams`, nginx's `http2_max_concurrent_streams`.
+        max_concurrent_streams: Number<1, 10_000>, default(100);
+        /// Bytes of a request's body that may wait for a server on each stream; no stream gets more until they have been taken. HAProxy's `tune.h2.fe.initial-window-size`, nginx's `http2_body_preread_size`.
+        initial_window: Size<{ 16 * KIB }, { 16 * 1024 * KIB }>, default("64KiB");
     }
 }
 
@@ -183,6 +197,8 @@ table! {
         timeouts: PoolTimeouts, default({});
         /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
         retries: Number<0, 10>, default(2);
+        /// What its servers are spoken to in: 1.1 or h2. Over h2 each worker's requests to a server share a connection, up to the streams that it takes; gRPC needs it. HAProxy's `proto h2`, nginx's `grpc_pass`.
+        http: HttpVersion, default("1.1");
         /// The servers, at least one.
         servers: List<Server>, required;
     }

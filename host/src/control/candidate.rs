@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
-use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, Route};
+use crate::config::checked::{HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Route};
 use crate::config::{Config, Problem, Problems};
+use crate::http::h2;
 use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
 use crate::upstream::Server;
@@ -236,6 +237,13 @@ impl WorkerParts {
     }
 }
 
+fn http2(granted: &crate::config::checked::Http2) -> h2::Settings {
+    h2::Settings {
+        max_streams: granted.max_concurrent_streams,
+        window: granted.initial_window,
+    }
+}
+
 /// The instances of one worker, in the order of `config.plugins`.
 struct OnWorker<'a> {
     config: &'a Config,
@@ -255,10 +263,7 @@ impl OnWorker<'_> {
             pool: listener.pool,
             max_head: listener.max_head,
             min_body_rate: listener.min_body_rate,
-            http2: Some(crate::http::h2::Settings {
-                max_streams: 100,
-                window: 64 << 10,
-            }),
+            http2: listener.http2.as_ref().map(http2),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
         }
@@ -285,6 +290,7 @@ impl OnWorker<'_> {
                 address: written.address.as_str().into(),
                 weight: written.weight,
                 backup: written.backup,
+                http2: pool.http == HttpVersion::Http2,
             });
         PoolSite::new(
             pool.name.as_str().into(),

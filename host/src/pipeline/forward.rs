@@ -10,10 +10,10 @@ use http::{Method, StatusCode, Version};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
-use super::forwarded;
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
+use super::{forwarded, multiplex};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::Phase;
@@ -23,10 +23,10 @@ use crate::http::{Body, ResponseHead, delivery, hop};
 use crate::net;
 
 /// Why an attempt failed.
-struct Failed {
-    fault: Fault,
+pub(super) struct Failed {
+    pub fault: Fault,
     /// Another server may be tried.
-    again: bool,
+    pub again: bool,
 }
 
 pub async fn forward(
@@ -64,7 +64,7 @@ impl Exchange {
         record.in_flight = Some((server.live.clone(), server.live.enter()));
     }
 
-    fn sends_no_body(&self) -> bool {
+    pub(super) fn sends_no_body(&self) -> bool {
         self.body.as_ref().is_none_or(Body::is_empty)
     }
 }
@@ -75,6 +75,9 @@ async fn attempt(
     exchange: &mut Exchange,
     peer: &str,
 ) -> Result<client::Answer, Failed> {
+    if let Some(mux) = &server.mux {
+        return multiplex::attempt(pool, server, mux, exchange, peer).await;
+    }
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
     if let Some(kept) = server.idle.take() {
@@ -156,11 +159,7 @@ async fn send(
     };
     match answer {
         Ok(Ok(answer)) => {
-            let took = begun.elapsed();
-            exchange.record.first_byte = Some(took);
-            server
-                .live
-                .answered_in(took.as_micros().min(u128::from(u32::MAX)) as u32);
+            exchange.answered_after(server, begun.elapsed());
             Ok(answer)
         }
         Ok(Err(NoAnswer { why, begun })) => Err((no_answer(why, begun), begun)),
@@ -168,7 +167,7 @@ async fn send(
     }
 }
 
-fn no_answer(why: Why, begun: bool) -> Fault {
+pub(super) fn no_answer(why: Why, begun: bool) -> Fault {
     match why {
         Why::RequestBroken => Fault::BodyBroken,
         Why::Invalid => Fault::BadResponse,
@@ -179,18 +178,18 @@ fn no_answer(why: Why, begun: bool) -> Fault {
 }
 
 /// Passes an interim answer on, to a client that knows of such (RFC 9110, 15.2).
-fn send_ahead(exchange: &Exchange, mut head: ResponseHead) {
-    if exchange.record.head.version == Version::HTTP_11 {
+pub(super) fn send_ahead(exchange: &Exchange, mut head: ResponseHead) {
+    if exchange.record.head.version >= Version::HTTP_11 {
         hop::take(&mut head.fields);
         delivery::send_ahead(&exchange.record.link, head);
     }
 }
 
 /// The head that the server gets: what the plugins left, and what we say ourselves.
-struct ToServer<'a> {
-    exchange: &'a Exchange,
-    server: &'a Member,
-    peer: &'a str,
+pub(super) struct ToServer<'a> {
+    pub exchange: &'a Exchange,
+    pub server: &'a Member,
+    pub peer: &'a str,
 }
 
 impl Outgoing for ToServer<'_> {

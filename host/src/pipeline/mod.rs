@@ -1,6 +1,6 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
 //! a connection goes through `arrive`, and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
-//! `forward`, `respond` and `log`.
+//! `forward` (`multiplex` where requests share a connection), `respond` and `log`.
 //!
 //! ```text
 //! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
@@ -21,7 +21,9 @@ mod filter;
 mod forward;
 mod forwarded;
 mod gate;
+mod grpc;
 mod log;
+mod multiplex;
 mod pick;
 mod protocol;
 mod respond;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook;
-use crate::http::h2;
+use crate::http::h2::{self, mux::Mux};
 use crate::http::idle::{self, Idle};
 use crate::upstream;
 
@@ -70,6 +70,8 @@ pub struct ServerSite {
     pub weight: u32,
     /// Only for when no other server can be used.
     pub backup: bool,
+    /// It is spoken to in HTTP/2.
+    pub http2: bool,
 }
 
 pub struct PoolSite {
@@ -93,6 +95,8 @@ pub(super) struct Member {
     pub address: Rc<str>,
     /// This worker's idle connections to it.
     pub idle: Rc<Idle>,
+    /// Those that requests share, where it is spoken to in HTTP/2.
+    pub mux: Option<Rc<Mux>>,
     takes_users: bool,
     backup: bool,
 }
@@ -190,6 +194,7 @@ impl From<ServerSite> for Member {
             live: server.live,
             name: server.name,
             idle: idle::to(&server.address),
+            mux: server.http2.then(|| h2::mux::to(&server.address)),
             address: server.address,
             takes_users: server.weight > 0,
             backup: server.backup,

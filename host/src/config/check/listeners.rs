@@ -2,7 +2,7 @@
 
 use super::uses::Uses;
 use super::{Check, ROUTER};
-use crate::config::checked::{Listener, ListenerTimeouts, PluginUse};
+use crate::config::checked::{Http2, Listener, ListenerTimeouts, PluginUse};
 use crate::config::problem::{Located, Problem};
 use crate::config::written::{self, File};
 
@@ -48,6 +48,7 @@ impl Check<'_> {
             max_connections_per_client: written.max_connections_per_client.value.0 as u32,
             max_head: written.max_head.value.0 as usize,
             min_body_rate: written.min_body_rate.value.0,
+            http2: http2(&written.http2.value),
             timeouts: ListenerTimeouts {
                 request_head: timeouts.request_head.value.0,
                 idle: timeouts.idle.value.0,
@@ -102,4 +103,11 @@ impl Check<'_> {
             self.problem(Problem::at(written.span.clone(), message, remedy));
         }
     }
+}
+
+fn http2(written: &written::Http2) -> Option<Http2> {
+    written.enabled.value.then(|| Http2 {
+        max_concurrent_streams: written.max_concurrent_streams.value.0 as u32,
+        initial_window: written.initial_window.value.0 as u32,
+    })
 }

@@ -27,8 +27,9 @@ use crate::net::Stream;
 /// For a client to see that we are going, once nothing is under way.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Bytes that a connection's streams together may send before we ask for more.
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes that a connection's streams together may send before we ask for more, at most: a stream that nobody reads holds up no
+/// other, unless they are very many.
+const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// Streams that a client may reset before we have so much as seen them (CVE-2023-44487).
 const MOST_UNSEEN_RESETS: usize = 20;
@@ -95,7 +96,11 @@ fn builder(link: &Link, settings: Settings) -> Builder {
     builder
         .max_concurrent_streams(settings.max_streams)
         .initial_window_size(settings.window)
-        .initial_connection_window_size(CONNECTION_WINDOW.max(settings.window))
+        .initial_connection_window_size(
+            (settings.window.saturating_mul(settings.max_streams))
+                .min(CONNECTION_WINDOW)
+                .max(settings.window),
+        )
         .max_header_list_size(most_head.saturating_mul(2))
         .max_pending_accept_reset_streams(MOST_UNSEEN_RESETS)
         .enable_connect_protocol();

@@ -185,6 +185,7 @@ impl Setup {
                 address: address.to_string().into(),
                 weight: self.weights.get(at).copied().unwrap_or(1),
                 backup: self.backups.get(at).copied().unwrap_or(false),
+                http2: false,
             }
         });
         let balancer = ("balancer".into(), (self.balancer)().into());
