@@ -37,6 +37,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("wit_component", &["plugin", "cli"]),
     ("hyper", &["admin", "cli"]),
     ("hyper_util", &["admin", "cli"]),
+    ("h2", &["http"]),
     ("axum", &["admin", "cli"]),
     ("toml", &["config", "cli"]),
     ("clap", &["cli", "main"]),

@@ -19,6 +19,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Plugin", "`[[plugin]]`"),
     ("Listener", "`[[listener]]`"),
     ("ListenerTimeouts", "`timeouts` of a listener"),
+    ("Http2", "`http2` of a listener"),
     ("Compression", "`compression` of a listener"),
     ("ListenerTls", "`tls` of a listener"),
     ("KeyPair", "`certificates` with chain and key apart"),

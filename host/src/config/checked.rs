@@ -143,6 +143,8 @@ pub struct Listener {
     pub max_body: u64,
     pub compression: Option<Compression>,
     pub error_pages: Vec<ErrorPage>,
+    /// None: it is not served.
+    pub http2: Option<Http2>,
     pub timeouts: ListenerTimeouts,
     pub tls: Option<ListenerTls>,
 }
@@ -217,6 +219,22 @@ pub struct ErrorPage {
     pub text: bytes::Bytes,
 }
 
+/// What a client of HTTP/2 is granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http2 {
+    /// Streams at a time on one connection. HAProxy's `tune.h2.fe.max-concurrent-streams`.
+    pub max_concurrent_streams: u32,
+    /// Bytes that a stream may send before more are asked for. HAProxy's `tune.h2.fe.initial-window-size`.
+    pub initial_window: u32,
+}
+
+/// What a server is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http11,
+    Http2,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTimeouts {
     /// From accept to the end of the TLS handshake.
@@ -273,6 +291,7 @@ pub struct Pool {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    pub http: HttpVersion,
     pub servers: Vec<Server>,
     pub tls: Option<PoolTls>,
     pub span: Span,

@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::checked::{AccessFormat, AccessTarget, Coding, OnFailure, ValueMatch};
+use super::checked::{AccessFormat, AccessTarget, Coding, HttpVersion, OnFailure, ValueMatch};
 use super::nearest;
 use super::read::{Fault, FromText, Reader, Value, Written};
 use super::schema;
@@ -163,6 +163,27 @@ impl FromText for OnFailure {
 
     fn text_schema() -> Schema {
         json_schema!({ "type": "string", "enum": ["reject", "fallback"] })
+    }
+}
+
+impl FromText for HttpVersion {
+    fn form() -> String {
+        "1.1 or h2".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<HttpVersion, Fault> {
+        match text {
+            "1.1" => Ok(HttpVersion::Http11),
+            "h2" => Ok(HttpVersion::Http2),
+            _ => {
+                let remedy = nearest::remedy(text, "version", &["1.1", "h2"]);
+                Err(Fault::new("is no version of HTTP", remedy))
+            }
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["1.1", "h2"] })
     }
 }
 

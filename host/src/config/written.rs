@@ -4,7 +4,8 @@
 
 use super::address::{Address, Bind, Host};
 use super::checked::{
-    AccessFormat, AccessTarget, ClientAuth, Coding, Network, OnFailure, TlsVersion, ValueMatch,
+    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Network, OnFailure, TlsVersion,
+    ValueMatch,
 };
 use super::choice::{LogLevel, MediaRange};
 use super::problem::Located;
@@ -130,6 +131,8 @@ table! {
         compression: Compression, optional;
         /// Pages for the errors that the proxy itself answers with, never a server's or a plugin's: a file by status, "503", or by class, "5xx"; the status itself goes first. Read at load, 1 MiB at most; a relative path starts at this file's folder, and the name's ending tells the type (html, txt, json, xml, svg). HAProxy's `errorfile`, nginx's `error_page`.
         error_pages: Map<Text>, default({});
+        /// What a client of HTTP/2 is granted, in clear text as over TLS.
+        http2: Http2, default({});
         /// Bounds on how long a client may take.
         timeouts: ListenerTimeouts, default({});
         /// Clients speak TLS to it. Absent: they don't. HAProxy's `ssl` of `bind`, nginx's `listen … ssl`.
@@ -162,6 +165,18 @@ table! {
         cert: Text, required;
         /// The PEM file with the private key: PKCS#8, PKCS#1 or SEC1, without a passphrase.
         key: Text, required;
+    }
+}
+
+table! {
+    /// What a client of HTTP/2 is granted.
+    Http2 as "a listener's http2" {
+        /// Whether HTTP/2 is spoken: where TLS's ALPN chooses it, and in clear text with clients that begin with it. Without it such a client gets 505, `bad-version`. nginx's `http2`, HAProxy's `alpn` and `proto`.
+        enabled: bool, default(true);
+        /// Streams at a time on one connection; a further one is refused, and may be sent again. HAProxy's `tune.h2.fe.max-concurrent-streams`, nginx's `http2_max_concurrent_streams`.
+        max_concurrent_streams: Number<1, 10_000>, default(100);
+        /// Bytes of a request's body that may wait for a server on each stream; no stream gets more until they have been taken. HAProxy's `tune.h2.fe.initial-window-size`, nginx's `http2_body_preread_size`.
+        initial_window: Size<{ 16 * KIB }, { 16 * 1024 * KIB }>, default("64KiB");
     }
 }
 
@@ -242,6 +257,8 @@ table! {
         timeouts: PoolTimeouts, default({});
         /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
         retries: Number<0, 10>, default(2);
+        /// What its servers are spoken to in: 1.1 or h2. Over h2 each worker's requests to a server share a connection, up to the streams that it takes; gRPC needs it. HAProxy's `proto h2`, nginx's `grpc_pass`.
+        http: HttpVersion, default("1.1");
         /// The servers, at least one.
         servers: List<Server>, required;
         /// TLS is spoken to the servers. `{}` for what is usual; absent: plain. HAProxy's `ssl` of `server`, nginx's `proxy_pass https://…`.

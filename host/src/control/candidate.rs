@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
-use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, Route};
+use crate::config::checked::{HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Route};
 use crate::config::{Config, Problem, Problems};
+use crate::http::h2;
 use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
 use crate::tls;
@@ -250,6 +251,13 @@ impl WorkerParts {
     }
 }
 
+fn http2(granted: &crate::config::checked::Http2) -> h2::Settings {
+    h2::Settings {
+        max_streams: granted.max_concurrent_streams,
+        window: granted.initial_window,
+    }
+}
+
 /// The instances of one worker, in the order of `config.plugins`.
 struct OnWorker<'a> {
     config: &'a Config,
@@ -276,6 +284,7 @@ impl OnWorker<'_> {
             max_body: listener.max_body,
             compression: listener.compression.clone(),
             error_pages: listener.error_pages.clone(),
+            http2: listener.http2.as_ref().map(http2),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
             tls,
@@ -309,6 +318,7 @@ impl OnWorker<'_> {
                 weight: written.weight,
                 backup: written.backup,
                 tls: tls.and_then(|tls| tls.to(&written.address)),
+                http2: pool.http == HttpVersion::Http2,
             });
         PoolSite::new(
             pool.name.as_str().into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::generation::{Kept, Secured};
 use super::shared::Shared;
-use crate::config::checked::{Listener, Pool};
+use crate::config::checked::{HttpVersion, Listener, Pool};
 use crate::config::{Config, Problem};
 use crate::tls::{self, Flaw};
 
@@ -42,8 +42,19 @@ pub fn all(kept: &Kept, config: &Config) -> Found {
 }
 
 /// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
-fn protocols(_: &Listener) -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
+fn protocols(listener: &Listener) -> Vec<Vec<u8>> {
+    let http2 = listener.http2.iter().map(|_| b"h2".to_vec());
+    http2
+        .chain([b"http/1.1".to_vec(), b"http/1.0".to_vec()])
+        .collect()
+}
+
+/// What is asked of a pool's servers. One that speaks HTTP/1.1 alone need not know ALPN.
+fn asked(pool: &Pool) -> Vec<Vec<u8>> {
+    match pool.http {
+        HttpVersion::Http11 => Vec::new(),
+        HttpVersion::Http2 => vec![b"h2".to_vec()],
+    }
 }
 
 impl Found {
@@ -66,7 +77,7 @@ impl Found {
     fn client(&mut self, kept: &Kept, pool: &Pool) -> Option<Arc<tls::Client>> {
         let settings = pool.tls.as_ref()?;
         let addresses = pool.servers.iter().map(|server| server.address.clone());
-        let fresh = match tls::Client::build(&pool.name, settings, Vec::new(), addresses) {
+        let fresh = match tls::Client::build(&pool.name, settings, asked(pool), addresses) {
             Ok(fresh) => fresh,
             Err(flaw) => {
                 self.tell(vec![flaw]);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::client::Reply;
 use super::compress::Compressed;
 use super::h1::incoming::{Broken, Incoming, Piece, Step};
-use super::h1::wire::Wire;
+use super::h2;
 use super::link::{Blame, Link, Phase};
 use super::pace::{Pace, SHORTEST};
 use crate::config::checked::Coding;
@@ -20,15 +20,30 @@ pub struct Body(Source);
 enum Source {
     Empty,
     Full(Bytes),
-    Client(Box<FromClient>),
+    Client(Box<FromClient<Incoming>>),
     Server(Box<Reply>),
     Compressed(Box<Compressed>),
+    /// The same two over HTTP/2.
+    ClientStream(Box<FromClient<h2::incoming::Incoming>>),
+    ServerStream(Box<h2::remote::Reply>),
+}
+
+/// A body that comes from a client, in either protocol.
+pub(super) trait Coming {
+    /// What is at hand, else one read; what it holds goes to `take`.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Poll<Result<Step, Broken>>;
+    fn is_done(&self) -> bool;
+    /// Somebody reads it, or nobody does any more.
+    fn set_taken(&self, taken: bool);
 }
 
 /// A request's body on its way in.
-pub(super) struct FromClient {
-    pub incoming: Incoming,
-    pub wire: Rc<Wire>,
+pub(super) struct FromClient<I: Coming> {
+    pub incoming: I,
     pub link: Rc<Link>,
     /// It waits for a word before it sends its body (RFC 9110, 10.1.1).
     pub expects: bool,
@@ -60,12 +75,27 @@ impl Body {
         })
     }
 
-    pub(super) fn from_client(client: FromClient) -> Body {
+    pub(super) fn from_client(client: FromClient<Incoming>) -> Body {
         if client.incoming.is_done() {
             return Body::empty();
         }
-        client.wire.set_taken(true);
+        client.incoming.set_taken(true);
         Body(Source::Client(Box::new(client)))
+    }
+
+    pub(super) fn from_client_stream(client: FromClient<h2::incoming::Incoming>) -> Body {
+        if client.incoming.is_done() {
+            return Body::empty();
+        }
+        Body(Source::ClientStream(Box::new(client)))
+    }
+
+    pub(super) fn from_server_stream(reply: h2::remote::Reply) -> Body {
+        if reply.is_settled() {
+            Body::empty()
+        } else {
+            Body(Source::ServerStream(Box::new(reply)))
+        }
     }
 
     pub(super) fn from_server(reply: Reply) -> Body {
@@ -90,20 +120,26 @@ impl Body {
             Source::Client(client) => client.incoming.length(),
             Source::Server(reply) => reply.length(),
             Source::Compressed(_) => None,
+            Source::ClientStream(client) => client.incoming.length(),
+            Source::ServerStream(reply) => reply.length(),
         }
     }
 
     /// How long the server may take to answer once it has the whole of this request's body.
     pub fn answer_within(&mut self, first_byte: Duration) {
-        if let Source::Client(client) = &mut self.0 {
-            client.first_byte = first_byte;
+        match &mut self.0 {
+            Source::Client(client) => client.first_byte = first_byte,
+            Source::ClientStream(client) => client.first_byte = first_byte,
+            _ => {}
         }
     }
 
     /// No more than that many bytes of a request are read, beyond them it is broken, and the link knows why.
     pub fn bound(&mut self, most: u64) {
-        if let Source::Client(client) = &mut self.0 {
-            client.most = most;
+        match &mut self.0 {
+            Source::Client(client) => client.most = most,
+            Source::ClientStream(client) => client.most = most,
+            _ => {}
         }
     }
 
@@ -132,17 +168,20 @@ impl Body {
             Source::Client(client) => client.poll_step(cx, take),
             Source::Server(reply) => reply.poll_step(cx, take),
             Source::Compressed(compressed) => compressed.poll_step(cx, take),
+            Source::ClientStream(client) => client.poll_step(cx, take),
+            Source::ServerStream(reply) => reply.poll_step(cx, take),
         }
     }
 
     /// There is nothing of it for the client.
     pub(super) fn withhold(&mut self) {
         match std::mem::replace(&mut self.0, Source::Empty) {
-            Source::Server(reply) => self.0 = Source::Server(reply),
             Source::Compressed(compressed) => {
                 *self = compressed.into_inner();
                 self.withhold();
             }
+            // What the connection to the server needs for its end.
+            kept @ (Source::Server(_) | Source::ServerStream(_)) => self.0 = kept,
             _ => {}
         }
     }
@@ -152,8 +191,19 @@ impl Body {
         match &mut self.0 {
             Source::Server(reply) => reply.poll_settle(cx),
             Source::Compressed(compressed) => compressed.poll_settle(cx),
+            Source::ServerStream(reply) => reply.poll_settle(cx),
             _ => Poll::Ready(true),
         }
+    }
+
+    /// What is at hand in one piece, if it is.
+    pub(super) fn take_full(&mut self) -> Option<Bytes> {
+        let Source::Full(bytes) = &mut self.0 else {
+            return None;
+        };
+        let whole = std::mem::take(bytes);
+        self.0 = Source::Empty;
+        Some(whole)
     }
 
     /// All of it, up to a limit.
@@ -186,7 +236,7 @@ impl Body {
     }
 }
 
-impl FromClient {
+impl<I: Coming> FromClient<I> {
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,7 +261,7 @@ impl FromClient {
         if link.body_read() > most {
             link.blame(Blame::TooLarge);
             link.leave_body();
-            self.wire.set_taken(false);
+            self.incoming.set_taken(false);
             return Poll::Ready(Err(Broken));
         }
         match step {
@@ -220,7 +270,7 @@ impl FromClient {
             Poll::Ready(_) => self.wait_for_server(link.body_read() - before),
         }
         if self.incoming.is_done() {
-            self.wire.set_taken(false);
+            self.incoming.set_taken(false);
         }
         step
     }
@@ -248,12 +298,12 @@ impl FromClient {
     }
 }
 
-impl Drop for FromClient {
+impl<I: Coming> Drop for FromClient<I> {
     fn drop(&mut self) {
         if !self.incoming.is_done() {
             self.link.leave_body();
         }
-        self.wire.set_taken(false);
+        self.incoming.set_taken(false);
     }
 }
 

@@ -67,6 +67,8 @@ pub struct NoAnswer {
 pub enum Why {
     /// The server closed or reset the connection.
     Closed,
+    /// It says that it has not so much as looked at the request.
+    Refused,
     /// What came is no HTTP response.
     Invalid,
     /// The request's body broke off.
@@ -282,6 +284,15 @@ fn heads(
             let head = response_head(&rest[..found.end], &found, index)?;
             return Ok((Some((head, found, have)), used));
         }
+    })
+}
+
+/// The head that these bytes begin with, and how long it is.
+pub(super) fn head_in(bytes: &[u8]) -> Option<(ResponseHead, usize)> {
+    h1::with_index(|index| {
+        let found = head::response(bytes, index).ok()??;
+        let head = response_head(&bytes[..found.end], &found, index).ok()?;
+        Some((head, found.end))
     })
 }
 

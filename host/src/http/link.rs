@@ -124,7 +124,13 @@ pub struct Expired(pub Phase);
 impl Link {
     /// Of a new connection of this worker: its first head is awaited.
     pub fn new(limits: Limits) -> Rc<Link> {
-        let link = Rc::new_cyclic(|link| Link {
+        let link = Link::resting(limits);
+        link.enter(Phase::Head, link.limits.head);
+        link
+    }
+
+    fn resting(limits: Limits) -> Rc<Link> {
+        Rc::new_cyclic(|link| Link {
             limits,
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(0),
@@ -141,8 +147,13 @@ impl Link {
             body_left: Cell::new(false),
             blame: Cell::new(None),
             ahead: Cell::default(),
-        });
-        link.enter(Phase::Head, link.limits.head);
+        })
+    }
+
+    /// Of a request that shares its connection with others: its head is here.
+    pub(super) fn of_stream(limits: Limits) -> Rc<Link> {
+        let link = Link::resting(limits);
+        link.phase.set(Phase::Busy);
         link
     }
 
@@ -273,7 +284,7 @@ impl Link {
         .await;
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -19,6 +19,7 @@ use super::h1::head::Refused;
 use super::h1::incoming::Incoming;
 use super::h1::request::{self, HEAD_READ, Heard};
 use super::h1::wire::Wire;
+use super::h2;
 use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
 use super::pace::Pace;
@@ -36,6 +37,8 @@ pub struct Request {
     pub began: Instant,
     /// When its head was complete.
     pub read: Instant,
+    /// What the steps that work for it share: its connection's, or where several share a connection, its own.
+    pub link: Rc<Link>,
 }
 
 pub struct Response {
@@ -65,13 +68,17 @@ pub enum Unreadable {
     Refused(Refused),
     /// HTTP without TLS, where TLS is spoken.
     PlainHttp,
+    /// It begins a connection of HTTP/2.
+    Preface,
 }
 
 /// What answers requests.
 pub trait Service {
     fn call(&self, request: Request) -> impl Future<Output = Response>;
-    /// The answer to what never became a request; the connection is closed after it.
-    fn unreadable(&self, why: Unreadable, began: Instant) -> Response;
+    /// The answer to what never became a request; the connection, or the stream, is closed after it.
+    fn unreadable(&self, why: Unreadable, began: Instant, link: &Rc<Link>) -> Response;
+    /// What a client of HTTP/2 is granted. None: it is not served.
+    fn http2(&self) -> Option<h2::Settings>;
     /// The connection was closed because the client said nothing for too long.
     fn was_silent(&self, silence: Silence);
 }
@@ -88,11 +95,12 @@ pub fn serve<S: Service + 'static>(
     let wire = Rc::new(Wire::new(socket, Some(link.clone())));
     async move {
         let end = drive(pin!(requests(&wire, &link, &service)), &link).await;
-        Box::pin(finish(end, wire, &link, &service)).await;
+        Box::pin(finish(end, wire, link, service)).await;
     }
 }
 
-async fn finish<S: Service>(end: End, wire: Rc<Wire>, link: &Rc<Link>, service: &S) {
+async fn finish<S: Service + 'static>(end: End, wire: Rc<Wire>, link: Rc<Link>, service: S) {
+    let link = &link;
     match end {
         End::Finished if link.body_was_left() => linger(&wire).await,
         End::Finished => wire.part(),
@@ -105,9 +113,10 @@ async fn finish<S: Service>(end: End, wire: Rc<Wire>, link: &Rc<Link>, service: 
             service.was_silent(Silence::FirstRequest);
         }
         End::Tunnel(through) => pass(link, wire, through).await,
+        End::Unread(Some(Unreadable::Preface)) => change(wire, link, service).await,
         End::Unread(Some(why)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
-            refuse(&wire, link, service.unreadable(why, began)).await;
+            refuse(&wire, link, service.unreadable(why, began, link)).await;
         }
         // An answer may have been broken off: the client must not take it for whole.
         End::Cut => wire.cut(),
@@ -201,7 +210,6 @@ async fn exchange<S: Service>(
     let incoming = Incoming::new(framing, false, have, wire.clone());
     let body = Body::from_client(FromClient {
         incoming,
-        wire: wire.clone(),
         link: link.clone(),
         expects,
         first_byte: Duration::ZERO,
@@ -213,6 +221,7 @@ async fn exchange<S: Service>(
         body,
         began,
         read,
+        link: link.clone(),
     }));
     let Some(response) = while_there(wire, link, call).await else {
         link.blame(Blame::Client);
@@ -279,7 +288,7 @@ async fn close(wire: &Wire) -> End {
 /// Answers a connection on which nothing can be heard, and closes it.
 pub async fn turn_away<S: Service>(socket: Stream, link: Rc<Link>, service: S, why: Unreadable) {
     let wire = Wire::new(socket, Some(link.clone()));
-    refuse(&wire, &link, service.unreadable(why, Instant::now())).await;
+    refuse(&wire, &link, service.unreadable(why, Instant::now(), &link)).await;
 }
 
 /// After the 101: bytes both ways.
@@ -309,6 +318,24 @@ async fn pass(link: &Rc<Link>, wire: Rc<Wire>, through: Box<(Tunnel, Delivery)>)
     link.count_body((link.traffic().0 - before.0) as usize);
     if well {
         delivery.ended_well(Instant::now());
+    }
+}
+
+/// The client speaks HTTP/2 (RFC 9113, 3.3), which only a connection's first bytes can say.
+async fn change<S: Service + 'static>(wire: Rc<Wire>, link: &Rc<Link>, service: S) {
+    let first = wire.take_rest();
+    let settings = service.http2().filter(|_| link.traffic().1 == 0);
+    match (settings, Rc::try_unwrap(wire)) {
+        (Some(settings), Ok(wire)) => {
+            h2::server::serve(wire.into_socket(), first, link.clone(), service, settings).await;
+        }
+        (None, Ok(wire)) => {
+            let began = link.take_head_began().unwrap_or_else(Instant::now);
+            let why = Unreadable::Refused(Refused::Version);
+            refuse(&wire, link, service.unreadable(why, began, link)).await;
+        }
+        // Between requests nobody else has it.
+        (_, Err(_)) => link.blame(Blame::Ourselves),
     }
 }
 

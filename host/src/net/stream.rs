@@ -1,6 +1,6 @@
 //! A connected socket, whatever it runs over: what reads and writes bytes above it need not know.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -114,6 +114,23 @@ impl AsyncWrite for Stream {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Layered(layer) => Pin::new(layer).poll_write(cx, bytes),
         }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        if let Stream::Tcp(socket) = stream {
+            return Pin::new(socket).poll_write_vectored(cx, slices);
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        Pin::new(stream).poll_write(cx, first.map_or(&[], |slice| &**slice))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        matches!(self, Stream::Tcp(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -160,7 +160,7 @@ fn exchange(
     let link = Link::new(super::arrive::limits(Some(listener)));
     let mut record = Record::new(
         worker,
-        &link,
+        link,
         &Rc::new(facts),
         site.generation,
         head,

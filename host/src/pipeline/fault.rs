@@ -227,6 +227,8 @@ impl From<Unreadable> for Fault {
             Unreadable::PlainHttp => Fault::PlainHttp,
             Unreadable::Refused(Refused::Connect) => Fault::ConnectMethod,
             Unreadable::Refused(why) => Fault::BadRequest(why),
+            // The engine has taken it for what it is.
+            Unreadable::Preface => Fault::BadRequest(Refused::Version),
         }
     }
 }

@@ -14,8 +14,8 @@ use super::site::{Member, PoolSite, Site};
 use super::worker::Worker;
 use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
-use crate::http::client::{Answer, Connection};
-use crate::http::{Body, Fields, RequestHead, Target, hop};
+use crate::http::client::{Answer, Connection, NoAnswer};
+use crate::http::{Body, Fields, RequestHead, Target, h2, hop};
 
 /// Bytes of an answer's body.
 const LARGEST_ANSWER: usize = 1 << 20;
@@ -65,38 +65,53 @@ async fn ask(pool: &PoolSite, exchange: &Exchange, call: Fetch) -> Result<Reply,
     let _in_flight = server.live.enter();
     let (head, body) = request(server, call);
     let again = body.is_empty() && head.is_idempotent();
-    let answer = connection
-        .send(server.idle.clone(), &head, body, false, None, |_| {})
-        .await;
+    let answer = connection.send(server, &head, body).await;
     let answer = match answer {
         Err(failed) if again && !failed.begun => {
             let fresh = dial(server).await.ok_or(FetchError::Refused)?;
-            fresh
-                .send(
-                    server.idle.clone(),
-                    &head,
-                    Body::empty(),
-                    false,
-                    None,
-                    |_| {},
-                )
-                .await
+            fresh.send(server, &head, Body::empty()).await
         }
         answer => answer,
     };
     reply(answer.map_err(|_| FetchError::Refused)?).await
 }
 
-async fn connection(server: &Member, kept: bool) -> Option<Connection> {
+/// A connection of its own, or one that others share.
+enum Way {
+    Own(Connection),
+    Shared(h2::client::Connection),
+}
+
+impl Way {
+    async fn send(
+        self,
+        server: &Member,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<Answer, NoAnswer> {
+        match self {
+            Way::Own(connection) => {
+                let home = server.idle.clone();
+                connection.send(home, head, body, false, None, |_| {}).await
+            }
+            Way::Shared(connection) => connection.send(head, body, None, |_| {}).await,
+        }
+    }
+}
+
+async fn connection(server: &Member, kept: bool) -> Option<Way> {
     if let Some(connection) = kept.then(|| server.idle.take()).flatten() {
-        return Some(connection);
+        return Some(Way::Own(connection));
     }
     dial(server).await
 }
 
-async fn dial(server: &Member) -> Option<Connection> {
-    let socket = super::dial::dial(server).await;
-    socket.ok().map(Connection::open)
+async fn dial(server: &Member) -> Option<Way> {
+    let reach = async || super::dial::dial(server).await;
+    match &server.mux {
+        Some(mux) => mux.take(reach).await.ok().map(Way::Shared),
+        None => reach().await.ok().map(Connection::open).map(Way::Own),
+    }
 }
 
 fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {

@@ -11,10 +11,10 @@ use http::{Method, StatusCode, Version};
 use super::dial::{NoConnection, dial};
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
-use super::forwarded;
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
+use super::{forwarded, multiplex};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::{Blame, Phase};
@@ -23,10 +23,10 @@ use crate::http::server::Tunnel;
 use crate::http::{Body, ResponseHead, delivery, hop};
 
 /// Why an attempt failed.
-struct Failed {
-    fault: Fault,
+pub(super) struct Failed {
+    pub fault: Fault,
     /// Another server may be tried.
-    again: bool,
+    pub again: bool,
 }
 
 pub async fn forward(
@@ -64,7 +64,7 @@ impl Exchange {
         record.in_flight = Some((server.live.clone(), server.live.enter()));
     }
 
-    fn sends_no_body(&self) -> bool {
+    pub(super) fn sends_no_body(&self) -> bool {
         self.body.as_ref().is_none_or(Body::is_empty)
     }
 }
@@ -75,6 +75,9 @@ async fn attempt(
     exchange: &mut Exchange,
     peer: &str,
 ) -> Result<client::Answer, Failed> {
+    if let Some(mux) = &server.mux {
+        return multiplex::attempt(pool, server, mux, exchange, peer).await;
+    }
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
     if let Some(kept) = server.idle.take() {
@@ -113,21 +116,32 @@ async fn connect(
     let failed = |fault| Failed { fault, again: true };
     let socket = match dialled {
         Ok(Ok(socket)) => socket,
-        Ok(Err(NoConnection::Socket(error))) => {
-            tracing::debug!(pool = &*pool.name, server = &*server.name, %error, "cannot connect");
-            return Err(failed(Fault::ConnectFailed));
-        }
-        Ok(Err(NoConnection::Tls(error))) => {
-            let (pool, server) = (&*pool.name, &*server.name);
-            tracing::debug!(pool, server, %error, "no TLS with the server");
-            let why = format!("{server}: {error}");
-            exchange.remark("server-tls", why);
-            return Err(failed(Fault::ServerTls));
-        }
+        Ok(Err(error)) => return Err(failed(not_connected(pool, server, exchange, error))),
         Err(_) => return Err(failed(Fault::ConnectTimeout)),
     };
     exchange.record.connect = Some(took);
     Ok(Connection::open(socket))
+}
+
+/// What is told of it.
+pub(super) fn not_connected(
+    pool: &PoolSite,
+    server: &Member,
+    exchange: &mut Exchange,
+    error: NoConnection,
+) -> Fault {
+    let (pool, server) = (&*pool.name, &*server.name);
+    match error {
+        NoConnection::Socket(error) => {
+            tracing::debug!(pool, server, %error, "cannot connect");
+            Fault::ConnectFailed
+        }
+        NoConnection::Tls(error) => {
+            tracing::debug!(pool, server, %error, "no TLS with the server");
+            exchange.remark("server-tls", format!("{server}: {error}"));
+            Fault::ServerTls
+        }
+    }
 }
 
 /// Beside the fault: whether anything of an answer had come.
@@ -159,45 +173,39 @@ async fn send(
     };
     match answer {
         Ok(Ok(answer)) => {
-            let took = begun.elapsed();
-            exchange.record.first_byte = Some(took);
-            server
-                .live
-                .answered_in(took.as_micros().min(u128::from(u32::MAX)) as u32);
+            exchange.answered_after(server, begun.elapsed());
             Ok(answer)
         }
-        Ok(Err(NoAnswer { why, begun })) => {
-            let too_large = exchange.record.link.was_blamed(Blame::TooLarge);
-            Err((no_answer(why, begun, too_large), begun))
-        }
+        Ok(Err(NoAnswer { why, begun })) => Err((no_answer(why, begun, exchange), begun)),
         Err(expired) => Err((expired.0.into(), false)),
     }
 }
 
-fn no_answer(why: Why, begun: bool, too_large: bool) -> Fault {
+pub(super) fn no_answer(why: Why, begun: bool, exchange: &Exchange) -> Fault {
+    let link = &exchange.record.link;
     match why {
-        Why::RequestBroken if too_large => Fault::BodyTooLarge,
+        Why::RequestBroken if link.was_blamed(Blame::TooLarge) => Fault::BodyTooLarge,
         Why::RequestBroken => Fault::BodyBroken,
         Why::Invalid => Fault::BadResponse,
         // It broke off within a head.
         Why::Closed if begun => Fault::BadResponse,
-        Why::Closed => Fault::ServerClosed,
+        Why::Closed | Why::Refused => Fault::ServerClosed,
     }
 }
 
 /// Passes an interim answer on, to a client that knows of such (RFC 9110, 15.2).
-fn send_ahead(exchange: &Exchange, mut head: ResponseHead) {
-    if exchange.record.head.version == Version::HTTP_11 {
+pub(super) fn send_ahead(exchange: &Exchange, mut head: ResponseHead) {
+    if exchange.record.head.version >= Version::HTTP_11 {
         hop::take(&mut head.fields);
         delivery::send_ahead(&exchange.record.link, head);
     }
 }
 
 /// The head that the server gets: what the plugins left, and what we say ourselves.
-struct ToServer<'a> {
-    exchange: &'a Exchange,
-    server: &'a Member,
-    peer: &'a str,
+pub(super) struct ToServer<'a> {
+    pub exchange: &'a Exchange,
+    pub server: &'a Member,
+    pub peer: &'a str,
 }
 
 impl Outgoing for ToServer<'_> {

@@ -93,7 +93,7 @@ impl Record {
     #[inline]
     pub fn new(
         worker: &Rc<Worker>,
-        link: &Rc<Link>,
+        link: Rc<Link>,
         facts: &Rc<ConnectionFacts>,
         generation: Generation,
         head: RequestHead,
@@ -101,7 +101,7 @@ impl Record {
     ) -> Record {
         Record {
             worker: worker.clone(),
-            link: link.clone(),
+            link,
             facts: facts.clone(),
             generation,
             listener: facts.listener.clone(),

@@ -1,6 +1,6 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
-//! a connection goes through `arrive` (and `approach`, where TLS comes first), and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
-//! `forward`, `respond` and `log`.
+//! a connection goes through `arrive` (and `approach`, where TLS comes first), and its requests pass `protocol` (what the HTTP engine
+//! read, made safe), `filter` and `route`, `pick` and `forward` (`multiplex` where requests share a connection), `respond` and `log`.
 //!
 //! ```text
 //! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
@@ -25,7 +25,9 @@ mod filter;
 mod forward;
 mod forwarded;
 mod gate;
+mod grpc;
 mod log;
+mod multiplex;
 mod pick;
 mod protocol;
 mod respond;

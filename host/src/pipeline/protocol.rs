@@ -19,7 +19,7 @@ use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
 use crate::http::delivery::{Ending, Ledger};
 use crate::http::server::{Request, Response, Service, Unreadable};
-use crate::http::{Link, RequestHead, hop};
+use crate::http::{Link, RequestHead, h2, hop};
 
 /// A client's connection.
 pub struct Connection {
@@ -48,13 +48,19 @@ impl Service for Connection {
         respond::respond(&site, listener, exchange, answer)
     }
 
-    fn unreadable(&self, why: Unreadable, began: Instant) -> Response {
+    fn unreadable(&self, why: Unreadable, began: Instant, link: &Rc<Link>) -> Response {
         let site = self.worker.site();
+        let head = RequestHead::none();
         respond::unreadable(
             site.listener(&self.listener),
-            self.record(&site, RequestHead::none(), began, Instant::now()),
+            self.record(&site, head, began, Instant::now(), link.clone()),
             why.into(),
         )
+    }
+
+    fn http2(&self) -> Option<h2::Settings> {
+        let site = self.worker.site();
+        site.listener(&self.listener)?.http2
     }
 
     fn was_silent(&self, silence: Silence) {
@@ -94,7 +100,7 @@ impl Connection {
     /// Tells of a handshake that came to nothing.
     pub(super) fn not_met(&self, fault: Fault, why: Option<String>, began: Instant) {
         let site = self.worker.site();
-        let mut record = self.record(&site, RequestHead::none(), began, began);
+        let mut record = self.record(&site, RequestHead::none(), began, began, self.link.clone());
         record.fault = Some(fault);
         record.reasons.extend(why.map(|why| ("tls".into(), why)));
         record.ended(Ending {
@@ -113,8 +119,9 @@ impl Connection {
             body,
             began,
             read,
+            link,
         } = request;
-        let mut record = self.record(site, head, began, read);
+        let mut record = self.record(site, head, began, read, link);
         record.started = true;
         Exchange {
             body: Some(body),
@@ -133,11 +140,18 @@ impl Connection {
         }
     }
 
-    fn record(&self, site: &Site, head: RequestHead, began: Instant, read: Instant) -> Box<Record> {
+    fn record(
+        &self,
+        site: &Site,
+        head: RequestHead,
+        began: Instant,
+        read: Instant,
+        link: Rc<Link>,
+    ) -> Box<Record> {
         let times = (began, read);
         Box::new(Record::new(
             &self.worker,
-            &self.link,
+            link,
             &self.facts,
             site.generation,
             head,

@@ -14,6 +14,7 @@ use super::compress::compress;
 use super::exchange::{Answered, Exchange, apply};
 use super::fault::Fault;
 use super::forwarded::{REQUEST_ID, RequestId};
+use super::grpc;
 use super::log::Record;
 use super::site::{Filter, ListenerSite, Site};
 use crate::config::checked::{ErrorPage, OnFailure};
@@ -139,12 +140,22 @@ pub fn reply(exchange: &mut Exchange, reply: Reply) -> Answer {
     }
     head.fields.remove(&CONTENT_LENGTH);
     exchange.record.local = true;
-    own(head, Body::full(body))
+    match grpc::asked(&exchange.record.head.fields) {
+        Some(kind) if head.status.as_u16() >= 400 && !head.fields.contains(&grpc::STATUS) => {
+            grpc::instead(kind, &mut head, &String::from_utf8_lossy(&body));
+            own(head, Body::empty())
+        }
+        _ => own(head, Body::full(body)),
+    }
 }
 
 /// The page for a fault.
 pub fn page(listener: Option<&ListenerSite>, exchange: &mut Exchange, fault: Fault) -> Answer {
     exchange.record.fault = Some(fault);
+    if let (Some(kind), Some(status)) = (grpc::asked(&exchange.record.head.fields), fault.status())
+    {
+        return own(grpc::head(kind, status, fault.sentence()), Body::empty());
+    }
     let accepts = exchange.record.head.fields.all(&ACCEPT).flat_map(tokens);
     let html = accepts
         .into_iter()

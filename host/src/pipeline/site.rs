@@ -10,6 +10,7 @@ use crate::config::checked::{
     Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, PoolTimeouts,
 };
 use crate::hook;
+use crate::http::h2::{self, mux::Mux};
 use crate::http::idle::{self, Idle};
 use crate::tls;
 use crate::upstream;
@@ -53,6 +54,8 @@ pub struct ListenerSite {
     pub compression: Option<Compression>,
     pub error_pages: Vec<ErrorPage>,
     pub timeouts: ListenerTimeouts,
+    /// None: HTTP/2 is not served.
+    pub http2: Option<h2::Settings>,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
     /// None: plain.
@@ -78,6 +81,8 @@ pub struct ServerSite {
     pub backup: bool,
     /// None: plain.
     pub tls: Option<Arc<tls::Connector>>,
+    /// It is spoken to in HTTP/2.
+    pub http2: bool,
 }
 
 pub struct PoolSite {
@@ -102,6 +107,8 @@ pub(super) struct Member {
     pub tls: Option<Arc<tls::Connector>>,
     /// This worker's idle connections to it.
     pub idle: Rc<Idle>,
+    /// Those that requests share, where it is spoken to in HTTP/2.
+    pub mux: Option<Rc<Mux>>,
     takes_users: bool,
     backup: bool,
 }
@@ -196,14 +203,15 @@ impl Member {
 impl From<ServerSite> for Member {
     fn from(server: ServerSite) -> Member {
         // Connections under other TLS settings, or plain ones, are others' though the address be the same.
-        let idle = match &server.tls {
-            None => idle::to(&server.address),
-            Some(tls) => idle::to(&tls.identity().into()),
+        let place = match &server.tls {
+            None => server.address.clone(),
+            Some(tls) => tls.identity().into(),
         };
         Member {
             live: server.live,
             name: server.name,
-            idle,
+            idle: idle::to(&place),
+            mux: server.http2.then(|| h2::mux::to(&place)),
             tls: server.tls,
             address: server.address,
             takes_users: server.weight > 0,

@@ -2,7 +2,7 @@
 
 use super::uses::Uses;
 use super::{Check, ROUTER};
-use crate::config::checked::{Listener, ListenerTimeouts, PluginUse};
+use crate::config::checked::{Http2, Listener, ListenerTimeouts, PluginUse};
 use crate::config::problem::{Located, Problem};
 use crate::config::written::{self, File};
 
@@ -55,6 +55,7 @@ impl Check<'_> {
                 .map(|c| self.compression(&c.value)),
             error_pages: self.error_pages(&written.error_pages.value),
             tls: self.listener_tls(written),
+            http2: http2(&written.http2.value),
             timeouts: ListenerTimeouts {
                 handshake: timeouts.handshake.value.0,
                 request_head: timeouts.request_head.value.0,
@@ -110,4 +111,11 @@ impl Check<'_> {
             self.problem(Problem::at(written.span.clone(), message, remedy));
         }
     }
+}
+
+fn http2(written: &written::Http2) -> Option<Http2> {
+    written.enabled.value.then(|| Http2 {
+        max_concurrent_streams: written.max_concurrent_streams.value.0 as u32,
+        initial_window: written.initial_window.value.0 as u32,
+    })
 }

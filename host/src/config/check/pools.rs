@@ -28,6 +28,7 @@ impl Check<'_> {
                 between_bytes: timeouts.between_bytes.value.0,
             },
             retries: written.retries.value.0 as u32,
+            http: written.http.value,
             servers,
             tls: self.pool_tls(written),
             span: written.span.clone(),

@@ -181,7 +181,7 @@ impl Decoder {
     }
 }
 
-fn may_be_trailer(name: &str) -> bool {
+pub(in crate::http) fn may_be_trailer(name: &str) -> bool {
     const NEVER: [&str; 20] = [
         "transfer-encoding",
         "content-length",

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use super::chunk::Decoder;
 use super::head::Framing;
 use super::wire::{SCRATCH, Wire};
+use crate::http::body::Coming;
 
 pub struct Incoming {
     left: Left,
@@ -156,5 +157,23 @@ impl Incoming {
         if self.is_done() && !self.have.is_empty() {
             self.wire.keep(&std::mem::take(&mut self.have));
         }
+    }
+}
+
+impl Coming for Incoming {
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Poll<Result<Step, Broken>> {
+        self.poll_step(cx, take)
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+
+    fn set_taken(&self, taken: bool) {
+        self.wire.set_taken(taken);
     }
 }

@@ -9,6 +9,7 @@ use http::header::HOST;
 use super::head::{self, FieldAt, Framing, Refused, RequestIndex, Version};
 use super::wire::Wire;
 use crate::http::fields::Fields;
+use crate::http::h2;
 use crate::http::message::{RequestHead, Target};
 use crate::http::server::Unreadable;
 
@@ -41,7 +42,7 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                     return Ok(None);
                 }
                 if partial.is_empty() {
-                    let heard = hear(bytes, most)?;
+                    let heard = hear_first(wire, bytes, most)?;
                     if heard.is_none() {
                         partial.extend_from_slice(bytes);
                     }
@@ -53,7 +54,7 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                 if ends_no_line && partial.len() <= most {
                     Ok(Some(None))
                 } else {
-                    hear(&partial, most).map(Some)
+                    hear_first(wire, &partial, most).map(Some)
                 }
             })
         })
@@ -66,6 +67,22 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
             Ok(Ok(None)) | Err(_) => return Ok(None),
         }
     }
+}
+
+/// What is no head may be the beginning of HTTP/2: then it is kept for that.
+fn hear_first(wire: &Wire, bytes: &[u8], most: usize) -> Result<Option<Box<Heard>>, Unreadable> {
+    let heard = hear(bytes, most);
+    if heard.is_err() && h2::is_preface(bytes) {
+        wire.keep(bytes);
+        return Err(Unreadable::Preface);
+    }
+    heard
+}
+
+/// The head that these bytes are, no more and no less.
+pub fn read_whole(bytes: &[u8]) -> Result<Box<Heard>, Unreadable> {
+    let heard = hear(bytes, usize::MAX)?.filter(|heard| heard.have.is_empty());
+    heard.ok_or(Unreadable::Refused(Refused::RequestLine))
 }
 
 /// A head in these bytes, of which it may take so many.

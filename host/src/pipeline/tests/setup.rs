@@ -152,6 +152,10 @@ impl Setup {
         Site {
             generation: Generation(self.generation),
             listeners: vec![ListenerSite {
+                http2: Some(crate::http::h2::Settings {
+                    max_streams: 100,
+                    window: 64 << 10,
+                }),
                 name: self.listener.into(),
                 filters: self.filters.iter().map(Part::filter).collect(),
                 router: self.router.map(|router| ("router".into(), router().into())),
@@ -187,6 +191,7 @@ impl Setup {
                 weight: self.weights.get(at).copied().unwrap_or(1),
                 backup: self.backups.get(at).copied().unwrap_or(false),
                 tls: None,
+                http2: false,
             }
         });
         let balancer = ("balancer".into(), (self.balancer)().into());

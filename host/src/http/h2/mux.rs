@@ -1,0 +1,238 @@
+//! Connections to servers of HTTP/2: by address, on one worker, each shared by as many requests as the server takes at a time.
+//! One is enough until that number is reached; then another is opened.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use h2::client::{Builder, SendRequest};
+use tokio::sync::Notify;
+
+use super::client::Connection;
+use super::io::{Io, Seen};
+use super::out::Chunk;
+use crate::http::idle::IDLE_TICKS;
+use crate::net::Stream;
+
+/// Requests at a time on one connection, however many more the server would take.
+const MOST_STREAMS: usize = 128;
+
+/// Bytes of an answer that wait for a client. A client that does not read holds up its own stream: the connection's window is
+/// that of all its streams.
+const WINDOW: u32 = 128 << 10;
+
+/// Bytes of a header list, as HPACK counts them.
+const LARGEST_HEAD: u32 = 128 << 10;
+
+/// A connection on which nothing at all has come for so long, while an answer was awaited, may be dead.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The connections to one address.
+#[derive(Default)]
+pub struct Mux {
+    list: RefCell<Vec<Rc<Shared>>>,
+    /// Somebody opens one; the others wait for it.
+    opening: Cell<bool>,
+    opened: Notify,
+}
+
+/// A connection.
+struct Shared {
+    sender: SendRequest<Chunk>,
+    active: Cell<usize>,
+    /// It takes no more requests.
+    closed: Cell<bool>,
+    seen: Rc<Seen>,
+    secure: bool,
+    /// The tick of its last use.
+    used: Cell<u32>,
+}
+
+/// A request's place on its connection.
+pub(super) struct Place {
+    shared: Rc<Shared>,
+    began: Instant,
+    read: u64,
+    answered: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NoConnection<E> {
+    Dial(E),
+    /// What was reached does not speak HTTP/2.
+    Handshake(io::Error),
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<Rc<str>, Weak<Mux>>> = RefCell::default();
+    static TICK: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This worker's connections to that address.
+pub fn to(address: &Rc<str>) -> Rc<Mux> {
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(mux) = known.get(address).and_then(Weak::upgrade) {
+            return mux;
+        }
+        let mux = Rc::new(Mux::default());
+        known.insert(address.clone(), Rc::downgrade(&mux));
+        mux
+    })
+}
+
+/// Called about once a second on each worker: closes what has been idle for too long.
+pub fn sweep() {
+    let tick = TICK.get().wrapping_add(1);
+    TICK.set(tick);
+    KNOWN.with_borrow_mut(|known| {
+        known.retain(|_, mux| match mux.upgrade() {
+            Some(mux) => {
+                mux.list
+                    .borrow_mut()
+                    .retain(|shared| shared.is_of_use(tick));
+                true
+            }
+            None => false,
+        });
+    });
+}
+
+impl Mux {
+    /// A place on a connection that is there, or on one that is opened over what `dial` gives. Without a deadline: the caller
+    /// has one.
+    pub async fn take<E>(
+        &self,
+        dial: impl AsyncFnOnce() -> Result<Stream, E>,
+    ) -> Result<Connection, NoConnection<E>> {
+        loop {
+            if let Some(connection) = self.free() {
+                return Ok(connection);
+            }
+            if !self.opening.replace(true) {
+                let _opening = Opening(self);
+                let socket = dial().await.map_err(NoConnection::Dial)?;
+                let shared = open(socket).await.map_err(NoConnection::Handshake)?;
+                let connection = shared.place();
+                self.list.borrow_mut().push(shared);
+                return Ok(connection);
+            }
+            self.opened.notified().await;
+        }
+    }
+
+    fn free(&self) -> Option<Connection> {
+        let mut list = self.list.borrow_mut();
+        list.retain(|shared| !shared.is_closed());
+        let free = list.iter().find(|shared| shared.has_room())?;
+        Some(free.place())
+    }
+}
+
+/// However it ends, others may go on.
+struct Opening<'a>(&'a Mux);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}
+
+/// Until the server has said what it takes, which shows that it speaks HTTP/2 too.
+async fn open(socket: Stream) -> io::Result<Rc<Shared>> {
+    let secure = matches!(socket, Stream::Layered(_));
+    let io = Io::of_server(socket);
+    let seen = io.seen();
+    let handshake = Builder::new()
+        .enable_push(false)
+        .initial_max_send_streams(0)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * MOST_STREAMS as u32)
+        .max_header_list_size(LARGEST_HEAD)
+        .handshake::<_, Chunk>(io);
+    let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
+    poll_fn(|cx| match pin!(&mut connection).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Err(ended
+            .err()
+            .map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))),
+        Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    let shared = Rc::new(Shared {
+        sender,
+        active: Cell::new(0),
+        closed: Cell::new(false),
+        seen,
+        secure,
+        used: Cell::new(TICK.get()),
+    });
+    let weak = Rc::downgrade(&shared);
+    // It ends with its last stream and its last sender.
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a server broke");
+        }
+        if let Some(shared) = weak.upgrade() {
+            shared.closed.set(true);
+        }
+    });
+    Ok(shared)
+}
+
+impl Shared {
+    fn place(self: &Rc<Self>) -> Connection {
+        self.active.set(self.active.get() + 1);
+        self.used.set(TICK.get());
+        Connection {
+            sender: self.sender.clone(),
+            place: Place {
+                shared: self.clone(),
+                began: Instant::now(),
+                read: self.seen.read.get(),
+                answered: false,
+            },
+            secure: self.secure,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.active.get() < self.sender.current_max_send_streams().min(MOST_STREAMS)
+    }
+
+    /// By either side, or about to be.
+    fn is_closed(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.closed.get() || matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    fn is_of_use(&self, tick: u32) -> bool {
+        let idle = self.active.get() == 0;
+        !self.is_closed() && (!idle || tick.wrapping_sub(self.used.get()) < IDLE_TICKS)
+    }
+}
+
+impl Place {
+    /// The server has answered.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.active.set(shared.active.get() - 1);
+        shared.used.set(TICK.get());
+        let silent = shared.seen.read.get() == self.read && self.began.elapsed() > SILENCE;
+        if silent && !self.answered {
+            shared.closed.set(true);
+        }
+    }
+}

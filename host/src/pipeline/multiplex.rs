@@ -1,0 +1,128 @@
+//! An attempt over HTTP/2: the request shares a connection with others. What a server refuses unseen, or leaves out as it goes
+//! (RFC 9113, 6.8 and 8.7), is sent again whatever its method, as long as nothing of a body was spent on it.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::dial::dial;
+use super::exchange::Exchange;
+use super::fault::{Fault, Stage};
+use super::forward::{Failed, ToServer, no_answer, not_connected, send_ahead};
+use super::site::{Member, PoolSite};
+use crate::http::client::{Answer, NoAnswer, Why};
+use crate::http::h2::client::Connection;
+use crate::http::h2::mux::{Mux, NoConnection};
+use crate::http::link::Phase;
+use crate::http::patience::Patience;
+
+/// How one sending failed.
+struct Unanswered {
+    fault: Fault,
+    /// It is safe to send it again.
+    again: bool,
+}
+
+pub(super) async fn attempt(
+    pool: &PoolSite,
+    server: &Member,
+    mux: &Rc<Mux>,
+    exchange: &mut Exchange,
+    peer: &str,
+) -> Result<Answer, Failed> {
+    let mut once_more = true;
+    loop {
+        exchange.record.stage = Stage::Connect;
+        let connection = connect(pool, server, mux, exchange).await?;
+        match send(pool, server, exchange, connection, peer).await {
+            Ok(answer) => return Ok(answer),
+            // As if the connection had not been there.
+            Err(failed) if failed.again && once_more => once_more = false,
+            Err(Unanswered { fault, again }) => return Err(Failed { fault, again }),
+        }
+    }
+}
+
+async fn connect(
+    pool: &PoolSite,
+    server: &Member,
+    mux: &Rc<Mux>,
+    exchange: &mut Exchange,
+) -> Result<Connection, Failed> {
+    let begun = Instant::now();
+    let link = exchange.record.link.clone();
+    let taking = pin!(mux.take(async || dial(server).await));
+    let taken = link.wait(Phase::Busy, pool.timeouts.connect, taking).await;
+    let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
+    let failed = |fault| Failed { fault, again: true };
+    match taken {
+        Ok(Ok(connection)) => {
+            exchange.record.connect = Some(took);
+            Ok(connection)
+        }
+        Ok(Err(NoConnection::Dial(error))) => {
+            Err(failed(not_connected(pool, server, exchange, error)))
+        }
+        Ok(Err(NoConnection::Handshake(error))) => {
+            let (pool, server) = (&*pool.name, &*server.name);
+            tracing::debug!(pool, server, %error, "the server speaks no HTTP/2");
+            Err(failed(Fault::BadResponse))
+        }
+        Err(_) => Err(failed(Fault::ConnectTimeout)),
+    }
+}
+
+async fn send(
+    pool: &PoolSite,
+    server: &Member,
+    exchange: &mut Exchange,
+    connection: Connection,
+    peer: &str,
+) -> Result<Answer, Unanswered> {
+    exchange.record.stage = Stage::Head;
+    let empty = exchange.sends_no_body();
+    let repeatable = empty && exchange.record.head.is_idempotent();
+    let mut body = exchange.body.take().unwrap_or_default();
+    let first_byte = pool.timeouts.first_byte;
+    body.answer_within(first_byte);
+    let begun = Instant::now();
+    let answer = {
+        let head = ToServer {
+            exchange,
+            server,
+            peer,
+        };
+        let link = &exchange.record.link;
+        let patience = Patience::new(link.clone(), pool.timeouts.send, first_byte);
+        let interim = |head| send_ahead(exchange, head);
+        let sending = pin!(connection.send(&head, body, Some(patience), interim));
+        link.wait(Phase::FirstByte, first_byte, sending).await
+    };
+    match answer {
+        Ok(Ok(answer)) => {
+            exchange.answered_after(server, begun.elapsed());
+            Ok(answer)
+        }
+        Ok(Err(NoAnswer { why, begun })) => Err(Unanswered {
+            fault: no_answer(why, begun, exchange),
+            again: match why {
+                Why::Refused => empty,
+                Why::Closed => repeatable,
+                _ => false,
+            },
+        }),
+        Err(expired) => Err(Unanswered {
+            fault: expired.0.into(),
+            again: false,
+        }),
+    }
+}
+
+impl Exchange {
+    /// The answer's head is there.
+    pub(super) fn answered_after(&mut self, server: &Member, took: Duration) {
+        self.record.first_byte = Some(took);
+        let micros = took.as_micros().min(u128::from(u32::MAX)) as u32;
+        server.live.answered_in(micros);
+    }
+}
