@@ -12,12 +12,13 @@ const BEGIN: &str = "<!-- keys begin -->\n";
 const END: &str = "<!-- keys end -->";
 
 /// The tables in the order of the reference: the schema's name, and the heading.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("Proxy", "`[proxy]`"),
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
     ("Plugin", "`[[plugin]]`"),
     ("Listener", "`[[listener]]`"),
+    ("Http2", "`http2` of a listener"),
     ("ListenerTimeouts", "`timeouts` of a listener"),
     ("Route", "`[[route]]`"),
     ("Pool", "`[[pool]]`"),

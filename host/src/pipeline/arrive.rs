@@ -11,8 +11,10 @@ use super::worker::{Place, Worker};
 use crate::base::text::Text;
 use crate::config::checked::ListenerTimeouts;
 use crate::hook::ConnectionFacts;
+use crate::http::h2 as http2;
 use crate::http::link::Limits;
 use crate::http::pace::Floor;
+use crate::http::server::Service;
 use crate::http::{Link, server};
 use crate::net::Stream;
 use crate::net::address::canonical;
@@ -36,8 +38,22 @@ pub(super) fn arrive(
         facts: Rc::new(facts),
         _place: place,
     };
-    tokio::task::spawn_local(server::serve(socket, link, connection));
+    match connection.http2().filter(|_| is_http2(&connection.facts)) {
+        Some(granted) => {
+            let serving = http2::server::serve(socket, Vec::new(), link, connection, granted);
+            tokio::task::spawn_local(serving);
+        }
+        None => {
+            tokio::task::spawn_local(server::serve(socket, link, connection));
+        }
+    }
     Ok(())
+}
+
+/// Chosen by ALPN (RFC 9113, 3.2). In clear text the first bytes tell, and whoever reads them.
+fn is_http2(facts: &ConnectionFacts) -> bool {
+    let alpn = facts.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    alpn == Some("h2")
 }
 
 fn facts(socket: &TcpStream, listener: &Rc<str>) -> io::Result<ConnectionFacts> {

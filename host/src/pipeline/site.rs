@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
 use crate::hook;
-use crate::http::h2::{self, mux::Mux};
+use crate::http::h2::{self as http2, mux::Mux};
 use crate::http::idle::{self, Idle};
 use crate::upstream;
 
@@ -48,7 +48,7 @@ pub struct ListenerSite {
     pub min_body_rate: u64,
     pub timeouts: ListenerTimeouts,
     /// None: HTTP/2 is not served.
-    pub http2: Option<h2::Settings>,
+    pub http2: Option<http2::Settings>,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
 }
@@ -194,7 +194,7 @@ impl From<ServerSite> for Member {
             live: server.live,
             name: server.name,
             idle: idle::to(&server.address),
-            mux: server.http2.then(|| h2::mux::to(&server.address)),
+            mux: server.http2.then(|| http2::mux::to(&server.address)),
             address: server.address,
             takes_users: server.weight > 0,
             backup: server.backup,
