@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::{Generation, PluginIndex};
 use crate::config::checked::{HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Route};
 use crate::config::{Config, Problem, Problems};
-use crate::http::h2;
+use crate::http::h2 as http2;
 use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
 use crate::tls;
@@ -251,8 +251,8 @@ impl WorkerParts {
     }
 }
 
-fn http2(granted: &crate::config::checked::Http2) -> h2::Settings {
-    h2::Settings {
+fn granted(granted: &crate::config::checked::Http2) -> http2::Settings {
+    http2::Settings {
         max_streams: granted.max_concurrent_streams,
         window: granted.initial_window,
     }
@@ -284,7 +284,7 @@ impl OnWorker<'_> {
             max_body: listener.max_body,
             compression: listener.compression.clone(),
             error_pages: listener.error_pages.clone(),
-            http2: listener.http2.as_ref().map(http2),
+            http2: listener.http2.as_ref().map(granted),
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
             tls,

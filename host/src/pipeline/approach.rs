@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use super::fault::Fault;
 use super::protocol::Connection;
 use crate::base::event::Silence;
-use crate::hook::TlsFacts;
+use crate::hook::{ConnectionFacts, TlsFacts};
+use crate::http::h2 as http2;
 use crate::http::link::Phase;
 use crate::http::server::{Service, Unreadable};
 use crate::http::{Link, server};
@@ -90,7 +91,21 @@ fn speak(stream: Stream, tls: TlsFacts, link: Rc<Link>, mut connection: Connecti
         facts.tls = Some(Rc::new(tls));
     }
     link.enter(Phase::Head, link.limits().head);
-    tokio::task::spawn_local(server::serve(stream, link, connection));
+    match connection.http2().filter(|_| is_http2(&connection.facts)) {
+        Some(granted) => {
+            let serving = http2::server::serve(stream, Vec::new(), link, connection, granted);
+            tokio::task::spawn_local(serving);
+        }
+        None => {
+            tokio::task::spawn_local(server::serve(stream, link, connection));
+        }
+    }
+}
+
+/// Chosen by ALPN (RFC 9113, 3.2). In clear text the first bytes tell, and whoever reads them.
+fn is_http2(facts: &ConnectionFacts) -> bool {
+    let alpn = facts.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    alpn == Some("h2")
 }
 
 async fn meet(socket: TcpStream, tls: &tls::Server, heard: &Cell<bool>) -> Met {

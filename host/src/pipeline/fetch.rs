@@ -15,7 +15,8 @@ use super::worker::Worker;
 use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
 use crate::http::client::{Answer, Connection, NoAnswer};
-use crate::http::{Body, Fields, RequestHead, Target, h2, hop};
+use crate::http::h2 as http2;
+use crate::http::{Body, Fields, RequestHead, Target, hop};
 
 /// Bytes of an answer's body.
 const LARGEST_ANSWER: usize = 1 << 20;
@@ -79,7 +80,7 @@ async fn ask(pool: &PoolSite, exchange: &Exchange, call: Fetch) -> Result<Reply,
 /// A connection of its own, or one that others share.
 enum Way {
     Own(Connection),
-    Shared(h2::client::Connection),
+    Shared(http2::client::Connection),
 }
 
 impl Way {

@@ -18,8 +18,9 @@ use super::{filter, forward, forwarded, route};
 use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
 use crate::http::delivery::{Ending, Ledger};
+use crate::http::h2 as http2;
 use crate::http::server::{Request, Response, Service, Unreadable};
-use crate::http::{Link, RequestHead, h2, hop};
+use crate::http::{Link, RequestHead, hop};
 
 /// A client's connection.
 pub struct Connection {
@@ -58,7 +59,7 @@ impl Service for Connection {
         )
     }
 
-    fn http2(&self) -> Option<h2::Settings> {
+    fn http2(&self) -> Option<http2::Settings> {
         let site = self.worker.site();
         site.listener(&self.listener)?.http2
     }

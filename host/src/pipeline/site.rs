@@ -10,7 +10,7 @@ use crate::config::checked::{
     Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, PoolTimeouts,
 };
 use crate::hook;
-use crate::http::h2::{self, mux::Mux};
+use crate::http::h2::{self as http2, mux::Mux};
 use crate::http::idle::{self, Idle};
 use crate::tls;
 use crate::upstream;
@@ -55,7 +55,7 @@ pub struct ListenerSite {
     pub error_pages: Vec<ErrorPage>,
     pub timeouts: ListenerTimeouts,
     /// None: HTTP/2 is not served.
-    pub http2: Option<h2::Settings>,
+    pub http2: Option<http2::Settings>,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
     /// None: plain.
@@ -211,7 +211,7 @@ impl From<ServerSite> for Member {
             live: server.live,
             name: server.name,
             idle: idle::to(&place),
-            mux: server.http2.then(|| h2::mux::to(&place)),
+            mux: server.http2.then(|| http2::mux::to(&place)),
             tls: server.tls,
             address: server.address,
             takes_users: server.weight > 0,

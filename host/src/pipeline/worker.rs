@@ -17,8 +17,9 @@ use super::arrive::arrive;
 use super::gate::Pass;
 use super::site::Site;
 use crate::base::event::WorkerObserver;
+use crate::http::h2 as http2;
 use crate::http::link::Closing;
-use crate::http::{Link, h2, idle};
+use crate::http::{Link, idle};
 
 /// Makes a site on its worker; given the one before, if there is one.
 pub type MakeSite = Box<dyn FnOnce(Option<&Rc<Site>>) -> Rc<Site> + Send>;
@@ -52,7 +53,7 @@ pub(super) async fn tidy() {
     loop {
         second.tick().await;
         idle::sweep();
-        h2::mux::sweep();
+        http2::mux::sweep();
     }
 }
 

@@ -162,6 +162,35 @@ fn deadlines_are_a_streams_own() {
 }
 
 #[test]
+fn who_takes_nothing_is_given_up_as_is_who_takes_too_little() {
+    let sent = Arc::default();
+    let origin = torrent(&sent);
+    for (lines, script, fault) in [
+        (
+            "timeouts = { body = \"500ms\" }",
+            "c.until(lambda: c.answer(1).over)",
+            "client-stalled",
+        ),
+        (
+            "min-body-rate = \"100KiB\"\ntimeouts = { rate-grace = \"500ms\" }",
+            "while not c.answer(1).over:\n    c.send(frames.WindowUpdateFrame(1, window_increment=100))\n    \
+             c.send(frames.WindowUpdateFrame(0, window_increment=100))\n    n = len(c.answer(1).data)\n    \
+             time.sleep(0.02)\n    c.until(lambda: len(c.answer(1).data) > n or c.answer(1).over)",
+            "response-too-slow",
+        ),
+    ] {
+        let config = listener("web", &format!("pool = \"app\"\n{lines}"));
+        let proxy = Proxy::start(config + &pool("app", "", &[&origin]));
+        let script = format!(
+            "c = Client(sys.argv[1], window=0)\nc.request(1, path='/torrent')\n{script}\nsay(c.answer(1).reset)\n\
+             c.request(3)\nc.send(frames.WindowUpdateFrame(0, window_increment=1000))\nsay(c.whole(3))"
+        );
+        assert_eq!(frames(&proxy, &script), "8\n200 a\n", "{fault}");
+        assert_eq!(proxy.logged("/torrent")["fault"], fault);
+    }
+}
+
+#[test]
 fn an_answer_that_breaks_off_is_no_whole_one() {
     let origin = Origin::answering("a", |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n1234")?;

@@ -6,6 +6,9 @@ import sys
 import hpack
 from hyperframe import frame as frames
 
+# Bytes of a frame's payload.
+LARGEST = 16384
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -33,7 +36,7 @@ class Answer:
         return self.ended or self.reset is not None
 
     def __str__(self):
-        if self.reset is not None:
+        if self.reset is not None and not self.ended:
             return f"reset {self.reset}"
         return f"{self.status} {self.data.decode(errors='replace').strip()}"
 
@@ -60,12 +63,14 @@ class Client:
 
     def headers(self, stream, fields, end=True, whole=True):
         block = self.encoder.encode(fields, huffman=False)
-        frame = frames.HeadersFrame(stream, data=block)
+        first = frames.HeadersFrame(stream, data=block[:LARGEST])
         if end:
-            frame.flags.add("END_STREAM")
+            first.flags.add("END_STREAM")
+        rest = range(LARGEST, len(block), LARGEST)
+        all = [first] + [frames.ContinuationFrame(stream, data=block[at : at + LARGEST]) for at in rest]
         if whole:
-            frame.flags.add("END_HEADERS")
-        return frame
+            all[-1].flags.add("END_HEADERS")
+        return b"".join(frame.serialize() for frame in all)
 
     def request(self, stream, method="GET", path="/", authority="h", fields=(), end=True):
         head = [(":method", method), (":scheme", "http"), (":path", path)]
@@ -73,10 +78,10 @@ class Client:
         self.send(self.headers(stream, head + list(fields), end))
 
     def data(self, stream, body, end=True):
-        frame = frames.DataFrame(stream, data=body)
+        all = [frames.DataFrame(stream, data=body[at : at + LARGEST]) for at in range(0, max(len(body), 1), LARGEST)]
         if end:
-            frame.flags.add("END_STREAM")
-        self.send(frame)
+            all[-1].flags.add("END_STREAM")
+        self.send(*all)
 
     def answer(self, stream):
         return self.answers.setdefault(stream, Answer())

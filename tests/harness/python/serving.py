@@ -16,16 +16,18 @@ class Connection:
         self.number, self.socket, self.requests, self.bodies = number, sock, {}, {}
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=self.settings)
+        self.lock = threading.RLock()
 
     def run(self):
-        self.h2.local_settings.update(self.settings)
         self.h2.initiate_connection()
         self.flush()
         try:
             while data := self.socket.recv(65536):
-                for event in self.h2.receive_data(data):
-                    self.event(event)
-                self.flush()
+                with self.lock:
+                    for event in self.h2.receive_data(data):
+                        self.event(event)
+                    self.flush()
         except OSError:
             pass
         self.socket.close()
@@ -52,6 +54,16 @@ class Connection:
 
     def ended(self, stream, request):
         self.answer(stream, f"{self.number}".encode())
+
+    def later(self, seconds, what):
+        """Does something in a while, unless the connection is gone by then."""
+
+        def run():
+            with self.lock:
+                what()
+                self.flush()
+
+        threading.Timer(seconds, run).start()
 
     def answer(self, stream, body, fields=()):
         self.h2.send_headers(stream, [(":status", "200"), *fields])

@@ -211,13 +211,9 @@ async fn answer(
         body.withhold();
     }
     let ended = bare || body.is_empty();
-    let Some(mut out) = begin(
-        link,
-        &mut respond,
-        &head,
-        body.length().filter(|_| !bare),
-        ended,
-    ) else {
+    // Of none, the end of the stream says it all.
+    let length = body.length().filter(|_| !ended);
+    let Some(mut out) = begin(link, &mut respond, &head, length, ended) else {
         link.blame(Blame::Client);
         return false;
     };

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
 use super::flood::Flood;
+use crate::http::timers;
 use crate::net::Stream;
 
 pub(super) struct Io {
@@ -38,7 +39,7 @@ impl Io {
             first,
             at: 0,
             seen: Rc::default(),
-            flood: Some((Flood::new(), PREFACE.len())),
+            flood: Some((Flood::new(timers::now()), PREFACE.len())),
         }
     }
 
@@ -73,7 +74,7 @@ impl Io {
         if let Some((flood, preface)) = &mut self.flood {
             let skipped = bytes.len().min(*preface);
             *preface -= skipped;
-            if !flood.read(&bytes[skipped..]) {
+            if !flood.read(&bytes[skipped..], timers::now()) {
                 self.seen.flood.set(true);
             }
         }

@@ -22,6 +22,7 @@ use super::out::Chunk;
 use crate::base::event::Silence;
 use crate::http::link::{Blame, Closing, Link, Phase};
 use crate::http::server::Service;
+use crate::http::timers;
 use crate::net::Stream;
 
 /// For a client to see that we are going, once nothing is under way.
@@ -64,7 +65,7 @@ pub async fn serve<S: Service + 'static>(
         service,
         link,
         streams: RefCell::default(),
-        resets: RefCell::new(Resets::new()),
+        resets: RefCell::new(Resets::new(timers::now())),
         flood: Cell::new(false),
         calmed: Cell::new(false),
         leaving: Cell::new(false),
@@ -168,7 +169,7 @@ impl<S> Shared<S> {
     /// It has ended; `by_reset`: by the client, before it was answered.
     pub fn ended(&self, id: u32, by_reset: bool) {
         self.streams.borrow_mut().remove(&id);
-        if !self.resets.borrow_mut().ended(by_reset) {
+        if !self.resets.borrow_mut().ended(by_reset, timers::now()) {
             self.flood.set(true);
             self.link.wake();
         }
