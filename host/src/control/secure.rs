@@ -16,6 +16,16 @@ const LOOK: Duration = Duration::from_secs(1);
 /// And no more often than this for each of them: a look is a system call, and there may be thousands.
 const LOOK_A_FILE: Duration = Duration::from_millis(2);
 
+/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
+fn offered_by(_: &Listener) -> Vec<Vec<u8>> {
+    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
+}
+
+/// What servers of a pool are offered by ALPN; nothing, as HAProxy does.
+fn offered_to(_: &Pool) -> Vec<Vec<u8>> {
+    Vec::new()
+}
+
 pub struct Found {
     pub tls: Secured,
     pub problems: Vec<Problem>,
@@ -41,15 +51,10 @@ pub fn all(kept: &Kept, config: &Config) -> Found {
     found
 }
 
-/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
-fn protocols(_: &Listener) -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
-}
-
 impl Found {
     fn server(&mut self, kept: &Kept, listener: &Listener) -> Option<Arc<tls::Server>> {
         let settings = listener.tls.as_ref()?;
-        let alpn = protocols(listener);
+        let alpn = offered_by(listener);
         match tls::Server::build(&listener.name, settings, alpn, &kept.sessions) {
             Ok((server, flaws)) => {
                 self.tell(flaws);
@@ -66,7 +71,8 @@ impl Found {
     fn client(&mut self, kept: &Kept, pool: &Pool) -> Option<Arc<tls::Client>> {
         let settings = pool.tls.as_ref()?;
         let addresses = pool.servers.iter().map(|server| server.address.clone());
-        let fresh = match tls::Client::build(&pool.name, settings, Vec::new(), addresses) {
+        let alpn = offered_to(pool);
+        let fresh = match tls::Client::build(&pool.name, settings, alpn, addresses) {
             Ok(fresh) => fresh,
             Err(flaw) => {
                 self.tell(vec![flaw]);
