@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::{
-    Authority, Client, Issued, Origin, Proxy, Setup, curl, get, listener, openssl, pool, reply,
-    wait_until,
+    Authority, Client, Front, Issued, Origin, Proxy, Setup, curl, get, listener, openssl, pool,
+    reply, tls_connect, wait_until,
 };
 
 #[test]
@@ -497,6 +497,98 @@ fn large_bodies_pass_both_ways() {
         https(&proxy, "site.test", "/", &arguments) == body,
         "the body came back changed"
     );
+}
+
+/// The socket is full while the client reads nothing; what TLS holds back then must follow once it reads, though the server
+/// says nothing more.
+#[test]
+fn what_a_full_socket_held_back_follows() {
+    const LENGTH: usize = 12 << 20;
+    let ca = Authority::new("ca");
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let origin = Origin::answering("app", move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        write!(stream, "{LENGTH:x}\r\n")?;
+        stream.write_all(&vec![b'x'; LENGTH])?;
+        stream.write_all(b"\r\n")?;
+        let _ = wait.lock().unwrap().recv();
+        stream.write_all(b"0\r\n\r\n")
+    });
+    let proxy = secured(&ca, &origin, "certificates = ['site.pem']")
+        .file("site.pem", ca.issue(&["site.test"]).bundle())
+        .start();
+    let mut client = tls_connect(proxy.address("web"), &ca, "site.test");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    let mut before = 0;
+    wait_until("nothing moves any more", || {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = rustix::io::ioctl_fionread(&client.sock).unwrap();
+        now == std::mem::replace(&mut before, now) && now > 0
+    });
+    let mut got = 0;
+    let mut buffer = vec![0; 64 << 10];
+    while got < LENGTH {
+        let read = client.read(&mut buffer).unwrap();
+        got += buffer[..read].iter().filter(|b| **b == b'x').count();
+    }
+    go_on.send(()).unwrap();
+}
+
+#[test]
+fn a_tunnel_passes_through_tls_on_both_sides() {
+    let ca = Authority::new("ca");
+    let origin = Origin::answering("app", |_, stream| {
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello")?;
+        let mut echo = stream.try_clone()?;
+        std::io::copy(stream, &mut echo)?;
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    });
+    let issued = ca.issue(&["site.test"]);
+    let front = Front::of(origin.address(), &issued);
+    let lines = "pool = 'app'\ntls = { certificates = ['site.pem'] }";
+    let pool = format!(
+        "[[pool]]\nname = 'app'\nservers = [{{ address = '{}' }}]\ntls = {{ ca = 'ca.pem', server-name = 'site.test' }}\n",
+        front.address()
+    );
+    let proxy = Setup::new(listener("web", lines) + &pool)
+        .file("ca.pem", ca.pem())
+        .file("site.pem", issued.bundle())
+        .start();
+    let mut client = tls_connect(proxy.address("web"), &ca, "site.test");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+        .unwrap();
+    let read_until = |client: &mut tidegate_tests::TlsStream, end: &[u8]| {
+        let mut got = Vec::new();
+        while !got.ends_with(end) {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            got.push(byte[0]);
+        }
+    };
+    read_until(&mut client, b"hello");
+    client.write_all(b"over and out").unwrap();
+    read_until(&mut client, b"over and out");
+    client.conn.send_close_notify();
+    client.flush().unwrap();
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).expect("it ends in order");
+}
+
+#[test]
+fn an_expired_certificate_is_a_warning_to_a_proxy_that_is_to_run() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let setup = secured(&ca, &origin, "certificates = ['site.pem']")
+        .file("site.pem", ca.issue_expired(&["site.test"]).bundle());
+    let (code, _, said) = setup.run("check");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("expired on 2021-01-01"), "{said}");
+    let proxy = setup.start();
+    proxy.wait_for_log(&["WARN", "site.pem", "expired on 2021-01-01"]);
+    assert_eq!(https(&proxy, "site.test", "/", &["-k"]), "app\n");
 }
 
 #[test]

@@ -13,7 +13,9 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, StreamOwned,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -214,6 +216,28 @@ async fn relay(
         } => {}
     }
     Ok(())
+}
+
+/// A client's end of TLS.
+pub type TlsStream = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+/// Connects and asks for that name, which a certificate of that authority must bear.
+#[track_caller]
+pub fn tls_connect(address: SocketAddr, authority: &Authority, name: &'static str) -> TlsStream {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).expect("a root");
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = name.try_into().expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let socket = std::net::TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    StreamOwned::new(connection, socket)
 }
 
 /// Runs openssl in that folder with this on its standard input, and answers what it wrote, both outputs together.

@@ -16,6 +16,22 @@ const LOOK: Duration = Duration::from_secs(1);
 /// And no more often than this for each of them: a look is a system call, and there may be thousands.
 const LOOK_A_FILE: Duration = Duration::from_millis(2);
 
+/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
+fn offered_by(listener: &Listener) -> Vec<Vec<u8>> {
+    let http2 = listener.http2.iter().map(|_| b"h2".to_vec());
+    http2
+        .chain([b"http/1.1".to_vec(), b"http/1.0".to_vec()])
+        .collect()
+}
+
+/// What servers of a pool are offered by ALPN: HTTP/2 where it is spoken, else nothing, as HAProxy does.
+fn offered_to(pool: &Pool) -> Vec<Vec<u8>> {
+    match pool.http {
+        HttpVersion::Http11 => Vec::new(),
+        HttpVersion::Http2 => vec![b"h2".to_vec()],
+    }
+}
+
 pub struct Found {
     pub tls: Secured,
     pub problems: Vec<Problem>,
@@ -41,26 +57,10 @@ pub fn all(kept: &Kept, config: &Config) -> Found {
     found
 }
 
-/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
-fn protocols(listener: &Listener) -> Vec<Vec<u8>> {
-    let http2 = listener.http2.iter().map(|_| b"h2".to_vec());
-    http2
-        .chain([b"http/1.1".to_vec(), b"http/1.0".to_vec()])
-        .collect()
-}
-
-/// What is asked of a pool's servers. One that speaks HTTP/1.1 alone need not know ALPN.
-fn asked(pool: &Pool) -> Vec<Vec<u8>> {
-    match pool.http {
-        HttpVersion::Http11 => Vec::new(),
-        HttpVersion::Http2 => vec![b"h2".to_vec()],
-    }
-}
-
 impl Found {
     fn server(&mut self, kept: &Kept, listener: &Listener) -> Option<Arc<tls::Server>> {
         let settings = listener.tls.as_ref()?;
-        let alpn = protocols(listener);
+        let alpn = offered_by(listener);
         match tls::Server::build(&listener.name, settings, alpn, &kept.sessions) {
             Ok((server, flaws)) => {
                 self.tell(flaws);
@@ -77,7 +77,8 @@ impl Found {
     fn client(&mut self, kept: &Kept, pool: &Pool) -> Option<Arc<tls::Client>> {
         let settings = pool.tls.as_ref()?;
         let addresses = pool.servers.iter().map(|server| server.address.clone());
-        let fresh = match tls::Client::build(&pool.name, settings, asked(pool), addresses) {
+        let alpn = offered_to(pool);
+        let fresh = match tls::Client::build(&pool.name, settings, alpn, addresses) {
             Ok(fresh) => fresh,
             Err(flaw) => {
                 self.tell(vec![flaw]);

@@ -52,44 +52,17 @@ pub(super) fn approach(arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
             tls,
             deadline,
         } = arrival;
-        let began = Instant::now();
-        let heard = Cell::new(false);
-        // Its deadline is ours, not the link's.
+        // Its deadline is not the link's.
         link.enter(Phase::Busy, Duration::ZERO);
-        let meeting = tokio::time::timeout(deadline, meet(socket, &tls, &heard));
-        let met = tokio::select! {
-            met = meeting => met,
-            () = link.cut() => return,
-        };
-        match met {
-            Ok(Met::Secured(stream, facts)) => speak(stream, facts, link, connection),
-            Ok(Met::Plain(socket)) => {
-                tls.counts().failed(Reason::PlainHttp);
-                let socket = Stream::Tcp(socket);
-                server::turn_away(socket, link, connection, Unreadable::PlainHttp).await;
-            }
-            Ok(Met::Gone) => {}
-            Ok(Met::Failed(failed)) => {
-                let why = format!("{}: {}", failed.reason.word(), failed.error);
-                connection.not_met(Fault::HandshakeFailed, Some(why), began);
-            }
-            Err(_) => {
-                tls.counts().failed(Reason::Timeout);
-                if heard.get() {
-                    connection.not_met(Fault::HandshakeTimeout, None, began);
-                } else {
-                    connection.was_silent(Silence::Handshake);
-                }
-            }
+        let secured = secure(socket, &link, connection, &tls, deadline).await;
+        if let Some((stream, connection)) = secured {
+            speak(stream, link, connection);
         }
     })
 }
 
-/// The protocol takes over.
-fn speak(stream: Stream, tls: TlsFacts, link: Rc<Link>, mut connection: Connection) {
-    if let Some(facts) = Rc::get_mut(&mut connection.facts) {
-        facts.tls = Some(Rc::new(tls));
-    }
+/// The protocol takes over, in a task of its own: it is far smaller than this one.
+fn speak(stream: Stream, link: Rc<Link>, connection: Connection) {
     link.enter(Phase::Head, link.limits().head);
     match connection.http2().filter(|_| is_http2(&connection.facts)) {
         Some(granted) => {
@@ -106,6 +79,49 @@ fn speak(stream: Stream, tls: TlsFacts, link: Rc<Link>, mut connection: Connecti
 fn is_http2(facts: &ConnectionFacts) -> bool {
     let alpn = facts.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
     alpn == Some("h2")
+}
+
+/// The TLS handshake. None: there is nobody left to serve.
+async fn secure(
+    socket: TcpStream,
+    link: &Rc<Link>,
+    mut connection: Connection,
+    tls: &tls::Server,
+    deadline: Duration,
+) -> Option<(Stream, Connection)> {
+    let began = Instant::now();
+    let heard = Cell::new(false);
+    let meeting = tokio::time::timeout(deadline, meet(socket, tls, &heard));
+    let met = tokio::select! {
+        met = meeting => met,
+        () = link.cut() => return None,
+    };
+    match met {
+        Ok(Met::Secured(stream, told)) => {
+            let facts = Rc::get_mut(&mut connection.facts);
+            facts.expect("no request has them yet").tls = Some(Rc::new(told));
+            return Some((stream, connection));
+        }
+        Ok(Met::Plain(socket)) => {
+            tls.counts().failed(Reason::PlainHttp);
+            let (socket, link) = (Stream::Tcp(socket), link.clone());
+            server::turn_away(socket, link, connection, Unreadable::PlainHttp).await;
+        }
+        Ok(Met::Gone) => {}
+        Ok(Met::Failed(failed)) => {
+            let why = format!("{}: {}", failed.reason.word(), failed.error);
+            connection.not_met(Fault::HandshakeFailed, Some(why), began);
+        }
+        Err(_) => {
+            tls.counts().failed(Reason::Timeout);
+            if heard.get() {
+                connection.not_met(Fault::HandshakeTimeout, None, began);
+            } else {
+                connection.was_silent(Silence::Handshake);
+            }
+        }
+    }
+    None
 }
 
 async fn meet(socket: TcpStream, tls: &tls::Server, heard: &Cell<bool>) -> Met {

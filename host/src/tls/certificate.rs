@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_parser::certificate::X509Certificate;
@@ -137,7 +137,8 @@ impl Certificate {
                 "`openssl x509 -text -in FILE` shows a good one; write it anew",
             )
         })?;
-        let mut key = certified(files, chain, key)?;
+        let key = certified(files, &parsed, key)?;
+        let mut key = CertifiedKey::new(chain, key);
         key.ocsp = staple(files)?;
         Ok(Certificate {
             files: files.clone(),
@@ -168,6 +169,18 @@ impl Certificate {
             remedy: remedy.to_owned(),
             usable: true,
         })
+    }
+
+    /// It has no name by which a client could ask for it.
+    pub fn nameless(&self) -> Flaw {
+        Flaw {
+            says: format!(
+                "{}: the certificate bears no DNS name, so that no client is given it",
+                self.files.shown()
+            ),
+            remedy: "have it issued with a subject alternative name, or leave it out".to_owned(),
+            usable: true,
+        }
     }
 
     /// The days that are left of it, for the log.
@@ -214,30 +227,29 @@ fn key_apart(files: &Files) -> Result<PrivateKeyDer<'static>, Flaw> {
     })
 }
 
+/// By comparing public keys ourselves: rustls would refuse certificates of X.509 version 1 for that, which clients take.
 fn certified(
     files: &Files,
-    chain: Vec<CertificateDer<'static>>,
+    parsed: &X509Certificate<'_>,
     key: PrivateKeyDer<'static>,
-) -> Result<CertifiedKey, Flaw> {
-    CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| {
-        let shown = files.shown();
-        let where_key = files.key.as_ref().map(|key| key.display().to_string());
-        let key = where_key.unwrap_or_else(|| "the private key".to_owned());
-        match error {
-            rustls::Error::InconsistentKeys(_) => Flaw::fatal(
-                format!("{shown}: {key} is not the key of its first certificate"),
-                "name the key that the certificate was made for, and put that certificate first",
-            ),
-            rustls::Error::InvalidCertificate(_) => Flaw::fatal(
-                format!("{shown}: its first certificate can't be used: {error}"),
-                "use a certificate of X.509 version 3",
-            ),
-            _ => Flaw::fatal(
-                format!("{shown}: {key} can't be used: {error}"),
-                "use an ECDSA key (P-256, P-384), an Ed25519 key, or an RSA key of 2048 bits or more",
-            ),
-        }
-    })
+) -> Result<Arc<dyn SigningKey>, Flaw> {
+    let shown = files.shown();
+    let where_key = files.key.as_ref().map(|key| key.display().to_string());
+    let where_key = where_key.unwrap_or_else(|| "the private key".to_owned());
+    let key = PROVIDER.key_provider.load_private_key(key).map_err(|error| {
+        Flaw::fatal(
+            format!("{shown}: {where_key} can't be used: {error}"),
+            "use an ECDSA key (P-256, P-384), an Ed25519 key, or an RSA key of 2048 bits or more",
+        )
+    })?;
+    let public = key.public_key();
+    if public.is_some_and(|public| public.as_ref() != parsed.public_key().raw) {
+        return Err(Flaw::fatal(
+            format!("{shown}: {where_key} is not the key of its first certificate"),
+            "name the key that the certificate was made for, and put that certificate first",
+        ));
+    }
+    Ok(key)
 }
 
 /// The answer of an authority that the certificate is not revoked. None: there is none.

@@ -97,10 +97,8 @@ pub fn reason(error: &io::Error) -> String {
 fn broken(path: &Path, error: &pem::Error) -> Flaw {
     let what = match error {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!(
-                "the line {:?} is missing",
-                String::from_utf8_lossy(end_marker)
-            )
+            let what = String::from_utf8_lossy(end_marker);
+            format!("the line -----END {what}----- is missing")
         }
         pem::Error::IllegalSectionStart { .. } => "a line -----BEGIN …----- is broken".to_owned(),
         _ => "what stands between two of its markers is not base64".to_owned(),

@@ -81,12 +81,11 @@ impl Server {
         let mut flaws = Vec::new();
         let mut entries = Vec::new();
         for named in &settings.certificates {
-            match read_all(named) {
-                Ok(read) => entries.extend(read),
-                Err(list) => flaws.extend(list.into_iter().map(|f| (named.span.clone(), f))),
-            }
+            let (read, wrong) = read_all(named);
+            entries.extend(read);
+            flaws.extend(wrong.into_iter().map(|flaw| (named.span.clone(), flaw)));
         }
-        let untimely: Vec<_> = untimely(settings, &entries);
+        let unfit = unfit(settings, &entries);
         let client_ca = settings
             .client_ca
             .as_ref()
@@ -105,7 +104,7 @@ impl Server {
             }
         };
         let Some((config, domain)) = config.filter(|_| flaws.is_empty()) else {
-            flaws.extend(untimely);
+            flaws.extend(unfit);
             return Err(flaws);
         };
         let server = Server {
@@ -121,7 +120,7 @@ impl Server {
                 domain,
             }),
         };
-        Ok((server, untimely))
+        Ok((server, unfit))
     }
 
     pub fn counts(&self) -> &Counts {
@@ -286,9 +285,12 @@ fn still(known: &HashMap<Files, Entry>, named: &CertificateFiles) -> Vec<Files> 
     files
 }
 
-/// All certificates that an entry of the configuration names, or all that is wrong with them.
-fn read_all(named: &Located<CertificateFiles>) -> Result<Vec<Entry>, Vec<Flaw>> {
-    let files = certificate::listed(&named.value).map_err(|flaw| vec![flaw])?;
+/// All certificates that an entry of the configuration names, and all that is wrong with them.
+fn read_all(named: &Located<CertificateFiles>) -> (Vec<Entry>, Vec<Flaw>) {
+    let files = match certificate::listed(&named.value) {
+        Ok(files) => files,
+        Err(flaw) => return (Vec::new(), vec![flaw]),
+    };
     let (mut entries, mut flaws) = (Vec::new(), Vec::new());
     for files in files {
         let watched = Watched::new(files.all());
@@ -301,29 +303,35 @@ fn read_all(named: &Located<CertificateFiles>) -> Result<Vec<Entry>, Vec<Flaw>> 
             Err(flaw) => flaws.push(flaw),
         }
     }
-    if flaws.is_empty() {
-        Ok(entries)
-    } else {
-        Err(flaws)
-    }
+    (entries, flaws)
 }
 
-/// Certificates outside their time, with the place that names each.
-fn untimely(settings: &ListenerTls, entries: &[Entry]) -> Vec<(Span, Flaw)> {
+/// Certificates that clients would refuse, or never get, with the place that names each.
+fn unfit(settings: &ListenerTls, entries: &[Entry]) -> Vec<(Span, Flaw)> {
     let now = certificate::now();
     let read = entries.iter().filter_map(|e| e.certificate.as_ref());
-    read.filter_map(|certificate| {
-        let flaw = certificate.untimely(now)?;
-        let named = settings
-            .certificates
-            .iter()
-            .find(|named| match &named.value {
-                CertificateFiles::At(path) => certificate.files.chain.starts_with(path),
-                CertificateFiles::Pair { cert, .. } => *cert == certificate.files.chain,
-            });
-        Some((named.map(|n| n.span.clone()).unwrap_or_default(), flaw))
-    })
-    .collect()
+    let mut unfit = Vec::new();
+    for (at, certificate) in read.enumerate() {
+        let span = || {
+            let named = settings.certificates.iter();
+            let mut named = named.filter(|named| names(&named.value, &certificate.files));
+            named.next().map(|n| n.span.clone()).unwrap_or_default()
+        };
+        let nameless = certificate.names.is_empty() && (at > 0 || settings.strict_sni);
+        let flaws = [
+            certificate.untimely(now),
+            nameless.then(|| certificate.nameless()),
+        ];
+        unfit.extend(flaws.into_iter().flatten().map(|flaw| (span(), flaw)));
+    }
+    unfit
+}
+
+fn names(named: &CertificateFiles, files: &Files) -> bool {
+    match named {
+        CertificateFiles::At(path) => files.chain.starts_with(path),
+        CertificateFiles::Pair { cert, .. } => *cert == files.chain,
+    }
 }
 
 fn assemble<'a>(
