@@ -21,5 +21,6 @@ mod rate;
 mod readme;
 mod reload;
 mod routing;
+mod sticking;
 mod swap;
 mod tokens;

@@ -27,6 +27,7 @@ mod protocol;
 mod respond;
 mod route;
 mod site;
+mod stick;
 mod worker;
 mod workers;
 
