@@ -51,8 +51,8 @@ impl RequestBalancer for EveryRole {
 }
 
 impl Sticky for EveryRole {
-    fn find(&self, _: PoolIndex, _: &Request) -> Affinity {
-        Affinity::None
+    fn find(&self, _: PoolIndex, _: &Request) -> Finding {
+        Finding::none()
     }
 
     fn bind(&self, _: PoolIndex, _: &str, _: &Response) -> Binding {

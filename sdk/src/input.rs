@@ -32,6 +32,7 @@ fn named(kind: &str, name: &str) -> Option<Input> {
         "request-header" => Input::RequestHeader,
         "cookie" => Input::Cookie,
         "note" => Input::Note,
+        "set-cookie" => Input::SetCookie,
         _ => return None,
     };
     let lower = matches!(kind, "header" | "request-header");
@@ -79,9 +80,16 @@ const PLAIN: &[(&str, Input)] = &[
 
 fn refusal(text: &str) -> String {
     let plain = PLAIN.iter().map(|(name, _)| format!("`{name}`"));
-    let named = ["header", "request-header", "cookie", "query", "note"]
-        .into_iter()
-        .map(|kind| format!("`{kind}:NAME`"));
+    let named = [
+        "header",
+        "request-header",
+        "cookie",
+        "query",
+        "note",
+        "set-cookie",
+    ]
+    .into_iter()
+    .map(|kind| format!("`{kind}:NAME`"));
     let known = named.chain(plain).collect::<Vec<_>>().join(", ");
     format!("`{text}` is no part of a request; known: {known}")
 }
@@ -94,6 +102,7 @@ impl std::fmt::Display for Input {
             Input::RequestHeader(name) => write!(f, "request-header:{name}"),
             Input::Cookie(name) => write!(f, "cookie:{name}"),
             Input::Note(name) => write!(f, "note:{name}"),
+            Input::SetCookie(name) => write!(f, "set-cookie:{name}"),
             plain => {
                 let name = PLAIN.iter().find(|(_, input)| input == plain);
                 f.write_str(name.expect("every plain input is listed").0)

@@ -61,6 +61,16 @@ impl Interest {
         self.response(Input::Server)
     }
 
+    /// In the response interest: the Set-Cookie of that cookie.
+    pub fn set_cookie(self, name: impl Into<String>) -> Interest {
+        self.response(Input::SetCookie(name.into()))
+    }
+
+    /// In the response interest: the note of that name.
+    pub fn response_note(self, name: impl Into<String>) -> Interest {
+        self.response(Input::Note(name.into()))
+    }
+
     /// The request's field of that name.
     pub fn header(self, name: impl Into<String>) -> Interest {
         self.request(Input::Header(lower(name)))

@@ -84,6 +84,7 @@ pub mod bindings;
 pub mod export;
 
 mod balancer;
+pub mod base64;
 mod connect;
 mod counter;
 pub mod crypto;
@@ -105,6 +106,7 @@ mod request_filter;
 mod response;
 mod response_filter;
 mod router;
+pub mod seal;
 pub mod settings;
 mod stateful;
 mod sticky;
@@ -142,7 +144,7 @@ pub use response::Response;
 pub use response_filter::{ResponseFilter, ResponseOutcome};
 pub use router::{Route, Router};
 pub use stateful::Stateful;
-pub use sticky::{Affinity, Binding, Sticky};
+pub use sticky::{Affinity, Binding, Finding, Memory, Sticky};
 pub use ticket::Ticket;
 pub use time::{monotonic, now, random};
 
@@ -150,8 +152,8 @@ pub use time::{monotonic, now, random};
 pub mod prelude {
     pub use crate::{
         Admission, Affinity, Answer, Balancer, Binding, Connect, Context, Counter, Decision, Edit,
-        Fetch, FetchError, FetchFilter, Health, Input, Interest, NoSettings, Note, Outcome,
-        PerPool, Pick, Plugin, Pool, PoolIndex, Probe, Reply, Request, RequestBalancer,
+        Fetch, FetchError, FetchFilter, Finding, Health, Input, Interest, NoSettings, Note,
+        Outcome, PerPool, Pick, Plugin, Pool, PoolIndex, Probe, Reply, Request, RequestBalancer,
         RequestFilter, RequestPick, Response, ResponseFilter, ResponseOutcome, Route, RouteIndex,
         Router, Server, ServerState, Slot, Stateful, Step, Sticky, Ticket, Verdict, crypto, export,
         log, next, reply, store,

@@ -36,6 +36,16 @@ impl<'a> Response<'a> {
         self.request.plain(Input::Server, "server")
     }
 
+    /// The first Set-Cookie of that cookie: its value, and its attributes as sent.
+    pub fn set_cookie(&self, name: &str) -> Option<&str> {
+        let found = self.request.find(
+            "set_cookie",
+            name,
+            |input| matches!(input, Input::SetCookie(known) if known == name),
+        );
+        self.request.text(found?)
+    }
+
     /// The request that this answers. Its parts too are declared with [`Interest::response`](crate::Interest::response),
     /// its fields with [`Interest::request_header`](crate::Interest::request_header).
     pub fn request(&self) -> &Request<'a> {

@@ -27,6 +27,7 @@ mod readme;
 mod reload;
 mod routing;
 mod service;
+mod sticking;
 mod swap;
 mod tls_in;
 mod tls_out;

@@ -288,6 +288,7 @@ pub enum ValueMatch {
 pub struct Pool {
     pub name: String,
     pub balancer: PluginUse,
+    pub sticky: Option<PluginUse>,
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,

@@ -253,6 +253,8 @@ table! {
         name: Name, required;
         /// The plugin that picks a server for each request. Absent: `weighted-round-robin` when the servers' weights differ, else `round-robin`. HAProxy's `balance`.
         balancer: PluginName, optional;
+        /// The plugin that brings a user back to the server that holds the session, before `balancer` is asked. A server of weight 0 keeps its users; one that can't be connected to loses them to another. HAProxy's `cookie`, `stick-table`.
+        sticky: PluginName, optional;
         /// Bounds on how long a server may take.
         timeouts: PoolTimeouts, default({});
         /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.

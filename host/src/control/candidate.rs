@@ -320,13 +320,17 @@ impl OnWorker<'_> {
                 tls: tls.and_then(|tls| tls.to(&written.address)),
                 http2: pool.http == HttpVersion::Http2,
             });
-        PoolSite::new(
+        let site = PoolSite::new(
             pool.name.as_str().into(),
             (self.name(pool.balancer.value), balancer),
             servers.collect(),
             pool.timeouts.clone(),
             pool.retries,
-        )
+        );
+        match &pool.sticky {
+            Some(sticky) => site.with_sticky(self.name(sticky.value), self.plugin(sticky.value)),
+            None => site,
+        }
     }
 
     fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {

@@ -238,6 +238,9 @@ impl Draft {
         }
         for pool in &config.pools {
             self.check_role(&pool.balancer, "balancer", Roles::any_balancer);
+            if let Some(sticky) = &pool.sticky {
+                self.check_role(sticky, "sticky plugin", |roles| roles.sticky);
+            }
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Input {
     Pool,
     /// Response interest only, absent elsewhere.
     Status,
+    /// The Set-Cookie of that cookie; response interest only, absent elsewhere.
+    SetCookie(String),
     /// Response interest only, absent elsewhere.
     Server,
 }
@@ -69,7 +71,7 @@ pub fn value_in_request<'a>(view: &'a dyn RequestView, input: &Input) -> Option<
         Input::Alpn => tls()?.alpn.as_deref().and_then(text),
         Input::ClientCertificateFingerprint => tls()?.client_fingerprint.as_deref().and_then(text),
         Input::ClientCertificateSubject => tls()?.client_subject.as_deref().and_then(text),
-        Input::Status | Input::Server => None,
+        Input::Status | Input::SetCookie(_) | Input::Server => None,
     }
 }
 
@@ -78,8 +80,15 @@ pub fn value_in_response<'a>(view: &'a dyn ResponseView, input: &Input) -> Optio
         Input::Status => Some(Cow::Owned(view.status().to_string().into_bytes())),
         Input::Server => view.server().map(|s| Cow::Borrowed(s.as_bytes())),
         Input::Header(name) => view.field(name),
+        Input::SetCookie(name) => view.set_cookie(name).map(Cow::Borrowed),
         other => value_in_request(view.request(), other),
     }
+}
+
+/// What follows the cookie's name in a Set-Cookie, if it sets that cookie (RFC 6265, 4.1.1).
+pub fn sets_cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let end = field.iter().position(|b| *b == b'=')?;
+    (field[..end].trim_ascii() == name.as_bytes()).then(|| &field[end + 1..])
 }
 
 /// The first parameter of that name, percent-decoded, `+` as a space (the URL Standard's form encoding).

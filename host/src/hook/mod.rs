@@ -7,9 +7,10 @@ pub mod role;
 pub mod verdict;
 pub mod view;
 
-pub use input::{Input, Interest, value_in_request, value_in_response};
-pub use role::{Balancer, Failure, RequestFilter, ResponseFilter, Router};
+pub use input::{Input, Interest, sets_cookie, value_in_request, value_in_response};
+pub use role::{Balancer, Failure, RequestFilter, ResponseFilter, Router, Sticky};
 pub use verdict::{
-    Choice, Decision, Edit, Fetch, FetchError, Note, Outcome, Reply, ResponseOutcome, Step,
+    Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Note, Outcome, Reply,
+    ResponseOutcome, Step,
 };
 pub use view::{ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts};

@@ -1,9 +1,11 @@
 //! How decisions are asked for. Every method is synchronous and short, is called on the worker that owns the object, and
 //! answers `Failure` when the decision could not be made; the caller then gives the role's failure answer.
 
+use std::time::Duration;
+
 use crate::base::ids::{PoolIndex, Slot};
 
-use super::verdict::{Choice, FetchError, Outcome, Reply, ResponseOutcome, Step};
+use super::verdict::{Binding, Choice, FetchError, Finding, Outcome, Reply, ResponseOutcome, Step};
 use super::view::{RequestView, ResponseView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
@@ -47,6 +49,28 @@ pub trait Balancer {
 
     /// Told that its pick is no server of that pool: whatever it is, it is no decision.
     fn picked_stranger(&self, _pool: PoolIndex, _slot: Slot) {}
+}
+
+/// Brings users back to the server that holds their session.
+pub trait Sticky {
+    /// Called once a request, before the balancer. Failure: a server is picked.
+    fn find(&self, pool: PoolIndex, request: &dyn RequestView) -> Result<Finding, Failure>;
+
+    /// Called once a response, with the server that gave it. Failure: the response goes on as it is.
+    fn bind(
+        &self,
+        pool: PoolIndex,
+        server: &str,
+        response: &dyn ResponseView,
+    ) -> Result<Binding, Failure>;
+
+    /// The server that the plugin's table has under that key.
+    fn recall(&self, _pool: PoolIndex, _key: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Puts a server into the plugin's table. The pool's part of it is kept by the pool's name, and servers by theirs.
+    fn remember(&self, _pool: PoolIndex, _key: &[u8], _server: &str, _ttl: Duration) {}
 }
 
 impl<F: Fn(&dyn RequestView) -> Result<Choice, Failure>> Router for F {

@@ -9,6 +9,8 @@ pub enum Edit {
     Set(HeaderName, HeaderValue),
     Append(HeaderName, HeaderValue),
     Remove(HeaderName),
+    /// A response's Set-Cookie for the cookie of that name, in place of others for it.
+    SetCookie(String, HeaderValue),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,4 +86,33 @@ pub enum FetchError {
     Refused,
     TooLarge,
     NotGranted,
+}
+
+/// Where a user's session is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    #[default]
+    None,
+    /// At the server of that name.
+    Server(String),
+    /// Where the table says.
+    Key(Vec<u8>),
+}
+
+/// What `sticky` found of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Finding {
+    pub affinity: Affinity,
+    pub edits: Vec<Edit>,
+    pub notes: Vec<Note>,
+    /// For the access log.
+    pub reason: Option<String>,
+}
+
+/// What `sticky` makes of a response.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Binding {
+    pub edits: Vec<Edit>,
+    /// A key to remember the server by, and for how long.
+    pub remember: Option<(Vec<u8>, std::time::Duration)>,
 }

@@ -42,6 +42,11 @@ pub trait ResponseView {
     fn server(&self) -> Option<&str>;
     /// As [`RequestView::field`], of the response; Set-Cookie is never joined, its first occurrence is given.
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
+
+    /// The first Set-Cookie for the cookie of that name: what follows the name.
+    fn set_cookie(&self, _cookie: &str) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// What is known of a connection, made once when it is accepted.

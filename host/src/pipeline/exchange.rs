@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use http::HeaderName;
-use http::header::HOST;
+use http::header::{HOST, SET_COOKIE};
 
 use super::log::{Host, Record};
 use crate::base::ids::{PoolIndex, RouteIndex};
-use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView};
+use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView, sets_cookie};
 use crate::http::hop::Said;
 use crate::http::{Body, Fields, ResponseHead, Target};
 
@@ -36,6 +36,10 @@ impl Exchange {
     pub fn edit(&mut self, edits: Vec<Edit>) {
         let mut host_changed = false;
         for edit in edits {
+            // It is of responses.
+            if matches!(edit, Edit::SetCookie(..)) {
+                continue;
+            }
             host_changed |= apply(&mut self.record.head.fields, edit) == HOST;
         }
         if host_changed {
@@ -106,6 +110,14 @@ pub fn apply(fields: &mut Fields, edit: Edit) -> HeaderName {
         Edit::Remove(name) => {
             fields.remove(&name);
             name
+        }
+        Edit::SetCookie(cookie, value) => {
+            let same = |name: &[u8], value: &[u8]| {
+                name.eq_ignore_ascii_case(b"set-cookie") && sets_cookie(value, &cookie).is_some()
+            };
+            fields.remove_where(same);
+            fields.append(&SET_COOKIE, value);
+            SET_COOKIE
         }
     }
 }
@@ -193,10 +205,15 @@ impl ResponseView for Answered<'_> {
     }
 
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        if *name == http::header::SET_COOKIE {
+        if *name == SET_COOKIE {
             return self.head.fields.first(name).map(Cow::Borrowed);
         }
         self.head.fields.joined(name)
+    }
+
+    fn set_cookie(&self, cookie: &str) -> Option<&[u8]> {
+        let mut all = self.head.fields.all(&SET_COOKIE);
+        all.find_map(|field| sets_cookie(field, cookie))
     }
 }
 

@@ -14,7 +14,7 @@ use super::fault::{Fault, Stage};
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
-use super::{forwarded, multiplex};
+use super::{forwarded, multiplex, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::{Blame, Phase};
@@ -40,12 +40,19 @@ pub async fn forward(
     exchange.record.pool = Some(pool.name.clone());
     let mut tried = Tried::new();
     let mut last = None;
+    let mut stuck = stick::find(pool, index, exchange);
     loop {
         // Once a server was tried, its failure says more than that there is no other.
-        let server = pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?;
+        let server = match stuck.take() {
+            Some(server) => server,
+            None => pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?,
+        };
         exchange.chose(server);
         match attempt(pool, server, exchange, peer).await {
-            Ok(answer) => return Ok(answered(pool, server, exchange, answer, silence)),
+            Ok(mut answer) => {
+                stick::bind(pool, index, server, exchange, &mut answer.head);
+                return Ok(answered(pool, server, exchange, answer, silence));
+            }
             Err(failed) if failed.again && exchange.record.attempts <= pool.retries => {
                 last = Some(failed.fault);
                 tried.push(server.live.slot());

@@ -33,6 +33,7 @@ mod protocol;
 mod respond;
 mod route;
 mod site;
+mod stick;
 mod worker;
 mod workers;
 

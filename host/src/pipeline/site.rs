@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -88,12 +89,16 @@ pub struct ServerSite {
 pub struct PoolSite {
     pub name: Rc<str>,
     pub balancer: (Rc<str>, Rc<dyn hook::Balancer>),
+    /// Brings users back to their server.
+    pub sticky: Option<(Rc<str>, Rc<dyn hook::Sticky>)>,
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
+    /// Places in `members` by name, where there is `sticky`.
+    names: HashMap<Rc<str>, u32>,
     /// Where native round robin goes on.
     turn: Cell<usize>,
     pub(super) breaker: Breaker,
@@ -158,13 +163,27 @@ impl PoolSite {
         PoolSite {
             name,
             balancer,
+            sticky: None,
             timeouts,
             retries,
             members,
             slots,
+            names: HashMap::new(),
             turn: Cell::new(0),
             breaker: Breaker::default(),
         }
+    }
+
+    pub fn with_sticky(mut self, name: Rc<str>, plugin: Rc<dyn hook::Sticky>) -> PoolSite {
+        self.sticky = Some((name, plugin));
+        let names = self.members.iter().map(|member| member.name.clone());
+        self.names = names.zip(0..).collect();
+        self
+    }
+
+    /// The server of that name. Only a pool with `sticky` knows them.
+    pub(super) fn named(&self, name: &str) -> Option<&Member> {
+        self.members.get(*self.names.get(name)? as usize)
     }
 
     /// The server in that slot. None: it is not of this pool.
@@ -195,6 +214,11 @@ impl PoolSite {
 }
 
 impl Member {
+    /// Whether those who were here before may come back: to one that drains they may, to one that is down they can't.
+    pub fn keeps_users(&self) -> bool {
+        true
+    }
+
     pub fn takes_users(&self) -> bool {
         self.takes_users
     }

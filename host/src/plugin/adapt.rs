@@ -1,12 +1,14 @@
 //! A plugin as the pipeline sees it: the hook traits, each a call into the guest with what it asked to be told, and its
 //! answer checked.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Balancer, Choice, Failure, FetchError, Reply, RequestFilter, RequestView, ResponseFilter,
-    ResponseOutcome, ResponseView, Router, Step,
+    Balancer, Binding, Choice, Failure, FetchError, Finding, Reply, RequestFilter, RequestView,
+    ResponseFilter, ResponseOutcome, ResponseView, Router, Step, Sticky,
 };
 
 use super::bindings as said;
@@ -84,6 +86,38 @@ impl Balancer for WorkerPlugin {
         self.answered_badly(format!(
             "it picks slot {slot}, which no server of pool {pool} has"
         ));
+    }
+}
+
+impl Sticky for WorkerPlugin {
+    fn find(&self, pool: PoolIndex, request: &dyn RequestView) -> Result<Finding, Failure> {
+        self.call(Role::Sticky, |ready, _, limit| {
+            let values = of_request(request, &ready.interest.request);
+            checks::finding(ready.guest.find(pool.0, &lent(&values), limit)?)
+        })
+    }
+
+    fn bind(
+        &self,
+        pool: PoolIndex,
+        server: &str,
+        response: &dyn ResponseView,
+    ) -> Result<Binding, Failure> {
+        self.call(Role::Sticky, |ready, _, limit| {
+            let values = of_response(response, &ready.interest.response);
+            checks::binding(ready.guest.bind(pool.0, server, &lent(&values), limit)?)
+        })
+    }
+
+    fn recall(&self, pool: PoolIndex, key: &[u8]) -> Option<String> {
+        let server = self.table().get(&self.key_of(pool, key))?;
+        String::from_utf8(server).ok()
+    }
+
+    fn remember(&self, pool: PoolIndex, key: &[u8], server: &str, ttl: Duration) {
+        let ttl = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
+        self.table()
+            .put(&self.key_of(pool, key), server.as_bytes(), ttl);
     }
 }
 

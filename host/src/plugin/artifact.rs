@@ -49,6 +49,7 @@ pub struct Roles {
     pub response_filter: bool,
     pub balancer: bool,
     pub request_balancer: bool,
+    pub sticky: bool,
     pub stateful: bool,
 }
 
@@ -66,6 +67,8 @@ pub(super) struct Exports {
     pub(super) pick_again: Option<ComponentExportIndex>,
     pub(super) request_update: Option<ComponentExportIndex>,
     pub(super) request_pick: Option<ComponentExportIndex>,
+    pub(super) find: Option<ComponentExportIndex>,
+    pub(super) bind: Option<ComponentExportIndex>,
 }
 
 impl Artifact {
@@ -303,18 +306,20 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     let (stateful, router) = (interface("stateful"), interface("router"));
     let (request, response) = (interface("request-filter"), interface("response-filter"));
     let (balancer, request_balancer) = (interface("balancer"), interface("request-balancer"));
+    let sticky = interface("sticky");
     let roles = Roles {
         router: router.is_some(),
         request_filter: request.is_some(),
         response_filter: response.is_some(),
         balancer: balancer.is_some(),
         request_balancer: request_balancer.is_some(),
+        sticky: sticky.is_some(),
         stateful: stateful.is_some(),
     };
     if roles.none() {
         return Err(LoadError::new(
             "it exports none of the roles that this proxy uses",
-            "export at least one: router, request-filter, response-filter, balancer, request-balancer",
+            "export at least one: router, request-filter, response-filter, balancer, request-balancer, sticky",
         ));
     }
     let exports = Exports {
@@ -330,6 +335,8 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         pick_again: function(&balancer, "pick-again"),
         request_update: function(&request_balancer, "update"),
         request_pick: function(&request_balancer, "pick"),
+        find: function(&sticky, "find"),
+        bind: function(&sticky, "bind"),
     };
     Ok((exports, roles, version))
 }
@@ -365,20 +372,21 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
-    fn names(&self) -> [(bool, &'static str); 6] {
+    fn names(&self) -> [(bool, &'static str); 7] {
         [
             (self.router, "router"),
             (self.request_filter, "request-filter"),
             (self.response_filter, "response-filter"),
             (self.balancer, "balancer"),
             (self.request_balancer, "request-balancer"),
+            (self.sticky, "sticky"),
             (self.stateful, "stateful"),
         ]
     }
 
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
-        !(self.router || filter || self.any_balancer())
+        !(self.router || filter || self.any_balancer() || self.sticky)
     }
 }
 

@@ -16,6 +16,7 @@ wasmtime::component::bindgen!({
             export tidegate:plugin/response-filter@0.1.0;
             export tidegate:plugin/balancer@0.1.0;
             export tidegate:plugin/request-balancer@0.1.0;
+            export tidegate:plugin/sticky@0.1.0;
         }
     ",
     world: "tidegate:all/everything",
@@ -26,6 +27,7 @@ pub(super) use exports::tidegate::plugin::plugin::{Context, Interest};
 pub(super) use exports::tidegate::plugin::request_filter::{Fetch, FetchError, Step};
 pub(super) use exports::tidegate::plugin::response_filter::ResponseOutcome;
 pub(super) use exports::tidegate::plugin::router::Choice;
+pub(super) use exports::tidegate::plugin::sticky::{Affinity, Binding, Finding};
 pub(super) use tidegate::plugin::types::{
     Decision, Edit, Input, Note, Outcome, Reply, Server, ServerState,
 };

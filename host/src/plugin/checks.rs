@@ -127,6 +127,30 @@ pub(super) fn response(outcome: said::ResponseOutcome) -> Checked<hook::Response
     })
 }
 
+pub(super) fn finding(finding: said::Finding) -> Checked<hook::Finding> {
+    Ok(hook::Finding {
+        affinity: match finding.affinity {
+            said::Affinity::None => hook::Affinity::None,
+            said::Affinity::Server(name) => hook::Affinity::Server(name),
+            said::Affinity::Key(key) => hook::Affinity::Key(key),
+        },
+        edits: edits(finding.edits)?,
+        notes: notes(finding.notes)?,
+        reason: finding.reason.map(|reason| plain(reason, MOST_REASON)),
+    })
+}
+
+pub(super) fn binding(binding: said::Binding) -> Checked<hook::Binding> {
+    let remember = binding.remember.map(|memory| {
+        let ttl = Duration::from_millis(memory.ttl_ms.max(1).into());
+        (memory.key, ttl)
+    });
+    Ok(hook::Binding {
+        edits: edits(binding.edits)?,
+        remember,
+    })
+}
+
 fn reply(reply: said::Reply) -> Checked<hook::Reply> {
     if !(200..=599).contains(&reply.status) {
         return bad(format!("it replies with status {}", reply.status));
@@ -141,9 +165,9 @@ fn reply(reply: said::Reply) -> Checked<hook::Reply> {
 
 fn edits(edits: Vec<said::Edit>) -> Checked<Vec<hook::Edit>> {
     let sizes = edits.iter().map(|edit| match edit {
-        said::Edit::Set((name, value)) | said::Edit::Append((name, value)) => {
-            name.len() + value.len()
-        }
+        said::Edit::Set((name, value))
+        | said::Edit::Append((name, value))
+        | said::Edit::SetCookie((name, value)) => name.len() + value.len(),
         said::Edit::Remove(name) => name.len(),
     });
     bounded(edits.len(), sizes.sum())?;
@@ -154,6 +178,11 @@ fn edits(edits: Vec<said::Edit>) -> Checked<Vec<hook::Edit>> {
                 said::Edit::Set((n, v)) => hook::Edit::Set(name(&n)?, value(&n, v)?),
                 said::Edit::Append((n, v)) => hook::Edit::Append(name(&n)?, value(&n, v)?),
                 said::Edit::Remove(n) => hook::Edit::Remove(name(&n)?),
+                said::Edit::SetCookie((n, v)) => {
+                    let cookie = cookie(n)?;
+                    let whole = [cookie.as_bytes(), b"=", &v].concat();
+                    hook::Edit::SetCookie(cookie, value("set-cookie", whole)?)
+                }
             })
         })
         .collect()
@@ -185,6 +214,14 @@ fn name(name: &str) -> Checked<HeaderName> {
         return bad(format!("header `{header}` is the proxy's own"));
     }
     Ok(header)
+}
+
+/// A cookie's name is a token (RFC 6265, 4.1.1).
+fn cookie(name: String) -> Checked<String> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(_) => Ok(name),
+        Err(_) => bad(format!("{:?} is no cookie's name", shown(&name))),
+    }
 }
 
 /// Without CR, LF, NUL and other control characters but tab.

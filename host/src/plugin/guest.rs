@@ -20,7 +20,7 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Choice, Context, FetchError, Interest, Reply, ResponseOutcome, Server, Step,
+    Binding, Choice, Context, FetchError, Finding, Interest, Reply, ResponseOutcome, Server, Step,
 };
 use super::limits::{Bounds, CpuTime, Fault};
 use super::ticker::Ticker;
@@ -83,6 +83,8 @@ type Update = TypedFunc<(u32, &'static [Server]), ()>;
 type Pick = TypedFunc<(u32, u64, u64), (Option<u32>,)>;
 type PickAgain = TypedFunc<(u32, u64, u64, &'static [u32]), (Option<u32>,)>;
 type RequestPick = TypedFunc<(u32, Inputs<'static>, u64, &'static [u32]), (Option<u32>,)>;
+type Find = TypedFunc<(u32, Inputs<'static>), (Finding,)>;
+type Bind = TypedFunc<(u32, &'static str, Inputs<'static>), (Binding,)>;
 type Configure = TypedFunc<(&'static Context,), (Result<Interest, String>,)>;
 type Snapshot = TypedFunc<(), (Vec<u8>,)>;
 type Restore = TypedFunc<(&'static [Vec<u8>],), (Result<(), String>,)>;
@@ -100,6 +102,8 @@ struct Roles {
     pick_again: Option<PickAgain>,
     request_update: Option<Update>,
     request_pick: Option<RequestPick>,
+    find: Option<Find>,
+    bind: Option<Bind>,
 }
 
 impl Running {
@@ -243,6 +247,27 @@ impl Running {
         })
     }
 
+    pub(super) fn find(
+        &mut self,
+        pool: u32,
+        inputs: Inputs<'_>,
+        limit: Duration,
+    ) -> Result<Finding, Fault> {
+        let function = there(self.roles.find)?;
+        self.call(limit, |store| function.call(store, (pool, inputs)))
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        pool: u32,
+        server: &str,
+        inputs: Inputs<'_>,
+        limit: Duration,
+    ) -> Result<Binding, Fault> {
+        let function = there(self.roles.bind)?;
+        self.call(limit, |store| function.call(store, (pool, server, inputs)))
+    }
+
     /// The clock that averages decay by, for those who read one: reading the clock costs more than reading a counter.
     #[inline]
     fn tell_time(&mut self) {
@@ -317,7 +342,9 @@ pub(super) fn check(
     in_interface("balancer").has::<Pick>("pick")?;
     in_interface("balancer").has::<PickAgain>("pick-again")?;
     in_interface("request-balancer").has::<Update>("update")?;
-    in_interface("request-balancer").has::<RequestPick>("pick")
+    in_interface("request-balancer").has::<RequestPick>("pick")?;
+    in_interface("sticky").has::<Find>("find")?;
+    in_interface("sticky").has::<Bind>("bind")
 }
 
 /// An interface that a component may export.
@@ -378,6 +405,8 @@ impl Roles {
             pick_again: typed(instance, store, &exports.pick_again)?,
             request_update: typed(instance, store, &exports.request_update)?,
             request_pick: typed(instance, store, &exports.request_pick)?,
+            find: typed(instance, store, &exports.find)?,
+            bind: typed(instance, store, &exports.bind)?,
         })
     }
 }

@@ -69,6 +69,7 @@ fn input(input: said::Input) -> Result<Input, String> {
         said::Input::Route => Input::Route,
         said::Input::Pool => Input::Pool,
         said::Input::Status => Input::Status,
+        said::Input::SetCookie(n) => Input::SetCookie(name("cookie", n)?),
         said::Input::Server => Input::Server,
     })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{self, ServerState, ServerView};
-use crate::state::PluginState;
+use crate::state::{LocalStore, PluginState};
 
 use super::artifact::Artifact;
 use super::bindings as said;
@@ -218,6 +218,15 @@ impl Recipe {
                 .map_err(during("update"))?;
         }
         Ok(Ready { guest, interest })
+    }
+
+    pub(super) fn table(&self) -> &LocalStore {
+        &self.state.table
+    }
+
+    pub(super) fn pool_name(&self, pool: PoolIndex) -> &str {
+        let name = self.context.pools.get(pool.0 as usize);
+        name.map_or("", String::as_str)
     }
 
     /// So many more, on several threads when one takes long.

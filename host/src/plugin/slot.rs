@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
 use crate::hook::Failure;
+use crate::state::LocalStore;
 
 use super::checks::Known;
 use super::imports::printable;
@@ -98,6 +99,16 @@ impl WorkerPlugin {
 
     pub(super) fn granted(&self, pool: PoolIndex) -> bool {
         self.recipe.fetch_grants.contains(&pool)
+    }
+
+    /// Where users are, as `sticky` had it remembered.
+    pub(super) fn table(&self) -> &LocalStore {
+        self.recipe.table()
+    }
+
+    /// A pool's part of the table goes by its name: indexes change with the config.
+    pub(super) fn key_of(&self, pool: PoolIndex, key: &[u8]) -> Vec<u8> {
+        [self.recipe.pool_name(pool).as_bytes(), b"\n", key].concat()
     }
 
     /// One call: `ask` speaks to the instance, within `Duration` of CPU time.

@@ -98,6 +98,14 @@ impl LocalStore {
         .is_some()
     }
 
+    /// Keeps a value for so long; when full, what expires the soonest makes room. Too long a key or value is not kept.
+    pub fn put(&self, key: &[u8], value: &[u8], ttl_ms: u32) {
+        let fits = key.len() <= MOST_KEY && value.len() <= MOST_VALUE;
+        if fits && !self.set(key, value, Some(ttl_ms)) && self.forget(|_| true) {
+            self.set(key, value, Some(ttl_ms));
+        }
+    }
+
     /// The sum after adding; saturates. When full, `delta`, and nothing is kept.
     pub fn add(&self, key: &[u8], delta: i64, ttl_ms: Option<u32>) -> i64 {
         let made = self.expiry(ttl_ms);
@@ -152,7 +160,8 @@ impl LocalStore {
     pub fn take_some(&self, key: &[u8], per_second: f64, burst: u32, tokens: u32) -> Option<Level> {
         self.change(key, draw(per_second, burst, tokens))
             .or_else(|| {
-                let room = key.len() <= MOST_KEY && self.forget_a_bucket();
+                let room = key.len() <= MOST_KEY
+                    && self.forget(|value| matches!(value, Value::Bucket { .. }));
                 room.then(|| self.change(key, draw(per_second, burst, tokens)))
                     .flatten()
             })
@@ -282,21 +291,20 @@ impl LocalStore {
         dropped
     }
 
-    /// Drops the bucket that will be full, and so as good as none, the soonest. False: none is near.
-    fn forget_a_bucket(&self) -> bool {
+    /// Drops what expires the soonest of a kind: of buckets, the one that will be full, and so as good as none. False: none is
+    /// near.
+    fn forget(&self, kind: impl Fn(&Value) -> bool) -> bool {
         let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..LOOKED_AT {
             let Some(Reverse((noted, key))) = expiries.pop() else {
                 return false;
             };
-            let due = |_: &Arc<[u8]>, entry: &Entry| {
-                entry.expires == noted && matches!(entry.value, Value::Bucket { .. })
-            };
+            let due = |_: &Arc<[u8]>, entry: &Entry| entry.expires == noted && kind(&entry.value);
             if let Some((key, entry)) = self.map.remove_if(&key, due) {
                 self.release(key.len() + entry.value.size());
                 return true;
             }
-            // It was drawn on since it was noted, or is no bucket.
+            // It was drawn on since it was noted, or is of another kind.
             let later = self.map.get(&key).map(|entry| entry.expires);
             let later = later.filter(|at| *at != NEVER).map(|at| at.max(noted + 1));
             expiries.extend(later.map(|at| Reverse((at, key))));
@@ -518,6 +526,22 @@ mod tests {
             !store.take_some(b"attacker", 0.001, 100, 1).unwrap().taken,
             "still known"
         );
+    }
+
+    #[test]
+    fn when_full_what_expires_first_makes_room() {
+        let store = LocalStore::default();
+        for n in 0..MOST_ENTRIES as u32 + 3 {
+            store.put(&n.to_be_bytes(), b"v", 1_000_000 + n);
+        }
+        assert_eq!(store.len(), MOST_ENTRIES);
+        let there = |n: u32| store.get(&n.to_be_bytes()).is_some();
+        assert_eq!(
+            [0, 2, 3, MOST_ENTRIES as u32 + 2].map(there),
+            [false, false, true, true]
+        );
+        store.put(&[7; MOST_KEY + 1], b"v", 1);
+        assert!(there(3), "what is not kept makes no room");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct State {
 #[derive(Default)]
 pub struct PluginState {
     pub local: LocalStore,
+    /// Where users are, by the keys that `sticky` gives them.
+    pub table: LocalStore,
     pub tickets: Tickets,
     pub counters: Counters,
     pub lines: Lines,

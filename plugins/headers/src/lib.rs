@@ -141,7 +141,9 @@ mod tests {
         let long = FakeRequest::get("/").header("x-long", "a".repeat(8_000));
         let edits = plugin.request(&long).outcome().edits;
         let size = |edit: &Edit| match edit {
-            Edit::Set((name, value)) | Edit::Append((name, value)) => name.len() + value.len(),
+            Edit::Set((name, value))
+            | Edit::Append((name, value))
+            | Edit::SetCookie((name, value)) => name.len() + value.len(),
             Edit::Remove(name) => name.len(),
         };
         let total: usize = edits.iter().map(size).sum();

@@ -1,8 +1,8 @@
 //! A set of keys as JSON (RFC 7517, 5).
 
 use serde::Deserialize;
+use tidegate_sdk::base64;
 
-use crate::base64;
 use crate::keys::{ED25519, Key, Kind, P256, P384, RSA};
 
 /// More than any issuer has in use.
@@ -70,7 +70,7 @@ impl Jwk {
 }
 
 fn number(text: &Option<String>) -> Option<Vec<u8>> {
-    base64::url(text.as_deref()?)
+    base64::decode_url(text.as_deref()?)
 }
 
 fn rsa(n: &[u8], e: &[u8]) -> Vec<u8> {

@@ -1,8 +1,7 @@
 //! Keys, each with the algorithms that it may have signed by: its kind decides, and what its owner says of it.
 
+use tidegate_sdk::base64;
 use tidegate_sdk::crypto::{self, Scheme};
-
-use crate::base64;
 
 pub struct Key {
     pub id: Option<String>,
@@ -82,7 +81,7 @@ impl Key {
                 return Err(other_label(label));
             }
             let digits: String = body.split_whitespace().collect();
-            let der = base64::standard(&digits).ok_or(NO_PEM)?;
+            let der = base64::decode(&digits).ok_or(NO_PEM)?;
             let kind = Kind::of(&der).ok_or("the key is none of RSA, P-256, P-384 and Ed25519")?;
             keys.push(Key::new(kind, der, id.map(str::to_owned), algorithm)?);
         }

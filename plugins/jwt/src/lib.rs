@@ -3,7 +3,6 @@
 //! A key decides by what algorithms it may have signed; a token only names one of these. So no token can make an RSA key
 //! pass for an HMAC secret, or do without a signature (RFC 8725, 2.1 and 3.1). The signature is checked by the host.
 
-mod base64;
 mod claims;
 mod fetched;
 mod jwk;

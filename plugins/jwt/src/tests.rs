@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tidegate_sdk::base64::{self, encode_url as url};
 use tidegate_sdk::crypto::Scheme;
 use tidegate_sdk::test::{FakeRequest, Harness, Value, json};
 
@@ -16,25 +17,12 @@ const ED25519: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQ
 /// 2023-11-14, where the harness's clock stands.
 const NOW: u64 = 1_700_000_000;
 
-fn url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let mut padded = [0; 4];
-        padded[1..=group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes(padded);
-        let digit = |at: usize| DIGITS[(bits >> (18 - 6 * at)) as usize & 63] as char;
-        text.extend((0..=group.len()).map(digit));
-    }
-    text
-}
-
 fn der() -> Vec<u8> {
     let digits: String = ED25519
         .lines()
         .filter(|line| !line.starts_with('-'))
         .collect();
-    base64::standard(&digits).unwrap()
+    base64::decode(&digits).unwrap()
 }
 
 fn token_of(

@@ -2,10 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_sdk::crypto;
+use tidegate_sdk::{base64, crypto};
 
 use crate::Refusal;
-use crate::base64;
 use crate::keys::{Key, scheme};
 
 /// Longer ones cost more than they are worth; most servers take no header of more than 8 KiB.
@@ -38,7 +37,7 @@ impl<'a> Token<'a> {
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(MALFORMED)?;
         let (header, claims) = signed.split_once('.').ok_or(MALFORMED)?;
-        let header = base64::url(header).ok_or(MALFORMED)?;
+        let header = base64::decode_url(header).ok_or(MALFORMED)?;
         let header: Header = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
         if header.crit.is_some() {
             return Err(Refusal::Invalid("unknown extension"));
@@ -47,7 +46,7 @@ impl<'a> Token<'a> {
             header,
             signed,
             claims,
-            signature: base64::url(signature).ok_or(MALFORMED)?,
+            signature: base64::decode_url(signature).ok_or(MALFORMED)?,
         })
     }
 
@@ -78,7 +77,7 @@ impl<'a> Token<'a> {
 
     /// Only after `verify` has said that somebody stands for them.
     pub fn claims(&self) -> Result<Map<String, Value>, Refusal> {
-        let bytes = base64::url(self.claims).ok_or(Refusal::Invalid("malformed"))?;
+        let bytes = base64::decode_url(self.claims).ok_or(Refusal::Invalid("malformed"))?;
         serde_json::from_slice(&bytes).map_err(|_| Refusal::Invalid("malformed"))
     }
 }

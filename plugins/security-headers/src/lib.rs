@@ -108,7 +108,7 @@ mod tests {
                     drop(headers.insert(name, String::from_utf8(value).unwrap()))
                 }
                 Edit::Remove(name) => drop(headers.remove(&name)),
-                Edit::Append(_) => panic!("nothing is appended"),
+                Edit::Append(_) | Edit::SetCookie(_) => panic!("nothing is appended"),
             }
         }
         headers

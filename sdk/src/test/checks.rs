@@ -39,7 +39,10 @@ fn input(input: &Input) -> Checked {
         Input::Header(name) | Input::RequestHeader(name) if !is_token(name) => Err(format!(
             "the interest names {name:?}, which is no header name"
         )),
-        Input::QueryParameter(name) | Input::Cookie(name) | Input::Note(name)
+        Input::QueryParameter(name)
+        | Input::Cookie(name)
+        | Input::Note(name)
+        | Input::SetCookie(name)
             if name.is_empty() || name.len() > MOST_NAME =>
         {
             Err(format!(
@@ -110,6 +113,7 @@ pub(super) fn edits(edits: &[Edit]) -> Checked {
     fields(edits.iter().map(|edit| match edit {
         Edit::Set((name, value)) | Edit::Append((name, value)) => (name.as_str(), value.as_slice()),
         Edit::Remove(name) => (name.as_str(), &[][..]),
+        Edit::SetCookie((name, rest)) => (name.as_str(), rest.as_slice()),
     }))
 }
 

@@ -10,9 +10,9 @@ use crate::bindings::base::exports::tidegate::plugin::plugin as wit;
 use crate::bindings::base::tidegate::plugin::types;
 use crate::export::{Instance, Values};
 use crate::{
-    Admission, Affinity, Answer, Balancer, Binding, Connect, FetchFilter, Health, Interest,
-    Outcome, Pick, Plugin, PoolIndex, RequestBalancer, ResponseFilter, ResponseOutcome, Route,
-    Router, Slot, Stateful, Step, Sticky, Verdict,
+    Admission, Answer, Balancer, Binding, Connect, FetchFilter, Finding, Health, Interest, Outcome,
+    Pick, Plugin, PoolIndex, RequestBalancer, ResponseFilter, ResponseOutcome, Route, Router, Slot,
+    Stateful, Step, Sticky, Verdict,
 };
 
 use super::checks::{self, expect};
@@ -279,10 +279,12 @@ impl<P: RequestBalancer> Harness<P> {
 
 impl<P: Sticky> Harness<P> {
     /// Asks which server holds the session.
-    pub fn find(&self, pool: &str, request: &FakeRequest) -> Affinity {
+    pub fn find(&self, pool: &str, request: &FakeRequest) -> Finding {
         let values = request.values(&self.interest().request);
         let index = self.pool_index(pool);
-        self.run(|instance| instance.find(index, &values))
+        let finding = self.run(|instance| instance.find(index, &values));
+        expect(checks::edits(&finding.edits).and_then(|()| checks::notes(&finding.notes)));
+        finding
     }
 
     /// Tells which server answered.

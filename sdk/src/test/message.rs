@@ -167,6 +167,19 @@ impl FakeResponse {
                 Some(first.1.clone())
             }
             Input::Header(name) => joined(&self.headers, name),
+            Input::SetCookie(name) => {
+                let fields = self
+                    .headers
+                    .iter()
+                    .filter(|(known, _)| known == "set-cookie");
+                let mut pairs = fields.filter_map(|(_, value)| {
+                    let end = value.iter().position(|b| *b == b'=')?;
+                    Some((value[..end].trim_ascii(), value[end + 1..].to_vec()))
+                });
+                pairs
+                    .find(|(known, _)| *known == name.as_bytes())
+                    .map(|(_, rest)| rest)
+            }
             other => self.request.value(other),
         };
         declared.iter().map(value).collect()

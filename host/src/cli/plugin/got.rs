@@ -127,6 +127,7 @@ fn of_edits(edits: &[Edit]) -> Vec<String> {
         Edit::Set(name, value) => format!("set {name}: {}", text(value.as_bytes())),
         Edit::Append(name, value) => format!("append {name}: {}", text(value.as_bytes())),
         Edit::Remove(name) => format!("remove {name}"),
+        Edit::SetCookie(_, value) => format!("set-cookie {}", text(value.as_bytes())),
     };
     edits.iter().map(shown).collect()
 }

@@ -21,6 +21,10 @@ impl Check<'_> {
         Pool {
             name: name.to_owned(),
             balancer: self.balancer(written, name, &servers, uses),
+            sticky: written
+                .sticky
+                .given()
+                .and_then(|plugin| self.plugin_use(plugin, name, uses)),
             timeouts: PoolTimeouts {
                 connect: timeouts.connect.value.0,
                 send: timeouts.send.value.0,
