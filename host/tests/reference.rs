@@ -12,7 +12,7 @@ const BEGIN: &str = "<!-- keys begin -->\n";
 const END: &str = "<!-- keys end -->";
 
 /// The tables in the order of the reference: the schema's name, and the heading.
-const TABLES: [(&str, &str); 11] = [
+const TABLES: [(&str, &str); 13] = [
     ("Proxy", "`[proxy]`"),
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
@@ -23,6 +23,8 @@ const TABLES: [(&str, &str); 11] = [
     ("Route", "`[[route]]`"),
     ("Pool", "`[[pool]]`"),
     ("PoolTimeouts", "`timeouts` of a pool"),
+    ("Health", "`health` of a pool"),
+    ("Passive", "`passive` of a pool"),
     ("Server", "`servers` of a pool"),
 ];
 

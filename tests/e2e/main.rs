@@ -12,6 +12,7 @@ mod fetching;
 mod filters;
 mod first_run;
 mod forwarding;
+mod health;
 mod leaving;
 mod limits;
 mod logs;

@@ -78,7 +78,7 @@ fn listeners(page: &mut String, listeners: &[ListenerStatus]) {
 fn servers(page: &mut String, pool: &PoolStatus) {
     let _ = write!(
         page,
-        "<h2>Pool {}, by {}</h2><table><tr><th>server<th>address<th>state<th class=number>weight<th class=number>in flight\
+        "<h2>Pool {}, by {}</h2><table><tr><th>server<th>address<th>state<th>last probe<th class=number>weight<th class=number>in flight\
          <th class=number>first byte, ms",
         escape(&pool.name),
         escape(&pool.balancer)
@@ -87,11 +87,12 @@ fn servers(page: &mut String, pool: &PoolStatus) {
         let class = if s.state == "down" { " class=bad" } else { "" };
         let _ = write!(
             page,
-            "<tr><td>{}<td>{}<td{class}>{}{}<td class=number>{}<td class=number>{}<td class=number>{:.1}",
+            "<tr><td>{}<td>{}<td{class}>{}{}<td>{}<td class=number>{}<td class=number>{}<td class=number>{:.1}",
             escape(&s.name),
             escape(&s.address),
             s.state,
             if s.backup { " (backup)" } else { "" },
+            escape(s.last_probe.as_deref().unwrap_or("–")),
             s.weight,
             s.in_flight,
             f64::from(s.ewma_us) / 1e3,

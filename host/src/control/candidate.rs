@@ -285,13 +285,15 @@ impl OnWorker<'_> {
                 weight: written.weight,
                 backup: written.backup,
             });
-        PoolSite::new(
+        let mut site = PoolSite::new(
             pool.name.as_str().into(),
             (self.name(pool.balancer.value), balancer),
             servers.collect(),
             pool.timeouts.clone(),
             pool.retries,
-        )
+        );
+        site.passive = pool.passive.clone();
+        site
     }
 
     fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {

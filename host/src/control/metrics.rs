@@ -15,6 +15,7 @@ use crate::pipeline::{Gates, Told};
 pub fn register(registry: &mut Registry, shared: &Arc<Shared>, gates: &Gates) {
     registry.register_collector(Box::new(Changes(Arc::downgrade(shared))));
     registry.register_collector(Box::new(Doors(gates.clone())));
+    registry.register_collector(Box::new(super::servers::Servers(Arc::downgrade(shared))));
 }
 
 /// Weak: the registry lives in the handle that also holds the state.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::ids::Generation;
 use crate::config::{self, Config, Problems};
+use crate::health::Health;
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
@@ -20,6 +21,7 @@ use super::change::{Applied, Cause, Change, Rejected};
 use super::draft::Draft;
 use super::generation::{Hold, Kept, Running, Upload};
 use super::listeners::{Listeners, Sockets};
+use super::members;
 use super::shared::Shared;
 use super::watch::Watch;
 
@@ -37,6 +39,7 @@ pub struct Loop {
     workers: Vec<WorkerHandle>,
     shared: Arc<Shared>,
     watch: Option<Watch>,
+    health: Health,
 }
 
 impl Loop {
@@ -47,6 +50,7 @@ impl Loop {
         workers: Vec<WorkerHandle>,
         gates: Gates,
         shared: Arc<Shared>,
+        health: Health,
     ) -> Loop {
         let kept = Kept {
             runtime,
@@ -62,6 +66,7 @@ impl Loop {
             workers,
             shared,
             watch: None,
+            health,
         }
     }
 
@@ -187,6 +192,7 @@ impl Loop {
         self.listeners
             .adopt(sockets, &running.config, &self.workers);
         self.shared.publish(running.clone(), &self.listeners);
+        self.health.watch(members::plan(&running));
         drop(previous);
         Ok(Applied {
             generation: running.generation,

@@ -10,10 +10,10 @@ use http::{Method, StatusCode, Version};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
-use super::forwarded;
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
+use super::{forwarded, passive};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::{Blame, Phase};
@@ -44,7 +44,10 @@ pub async fn forward(
         // Once a server was tried, its failure says more than that there is no other.
         let server = pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?;
         exchange.chose(server);
-        match attempt(pool, server, exchange, peer).await {
+        let attempt = attempt(pool, server, exchange, peer).await;
+        let met = attempt.as_ref().map(|answer| answer.head.status);
+        passive::met(pool, server, met.map_err(|failed| failed.fault));
+        match attempt {
             Ok(answer) => return Ok(answered(pool, server, exchange, answer, silence)),
             Err(failed) if failed.again && exchange.record.attempts <= pool.retries => {
                 last = Some(failed.fault);

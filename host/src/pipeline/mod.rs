@@ -23,6 +23,7 @@ mod forward;
 mod forwarded;
 mod gate;
 mod log;
+mod passive;
 mod pick;
 mod protocol;
 mod respond;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
-    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, PoolTimeouts,
+    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, Passive, PoolTimeouts,
 };
 use crate::hook;
 use crate::http::idle::{self, Idle};
@@ -81,6 +81,8 @@ pub struct PoolSite {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    /// What makes a server a suspect.
+    pub passive: Option<Arc<Passive>>,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
@@ -96,7 +98,7 @@ pub(super) struct Member {
     pub address: Rc<str>,
     /// This worker's idle connections to it.
     pub idle: Rc<Idle>,
-    takes_users: bool,
+    has_weight: bool,
     backup: bool,
 }
 
@@ -147,6 +149,7 @@ impl PoolSite {
             balancer,
             timeouts,
             retries,
+            passive: None,
             members,
             slots,
             turn: Cell::new(0),
@@ -171,7 +174,7 @@ impl PoolSite {
             places.find(|at| {
                 let member = &self.members[*at];
                 member.backup == backup
-                    && member.takes_users
+                    && member.takes_users()
                     && !tried.contains(&member.live.slot())
             })
         };
@@ -183,7 +186,7 @@ impl PoolSite {
 
 impl Member {
     pub fn takes_users(&self) -> bool {
-        self.takes_users
+        self.has_weight && self.live.vitals.is_ready()
     }
 }
 
@@ -194,7 +197,7 @@ impl From<ServerSite> for Member {
             name: server.name,
             idle: idle::to(&server.address),
             address: server.address,
-            takes_users: server.weight > 0,
+            has_weight: server.weight > 0,
             backup: server.backup,
         }
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
     Balancer, Choice, Failure, FetchError, Reply, RequestFilter, RequestView, ResponseFilter,
-    ResponseOutcome, ResponseView, Router, Step,
+    ResponseOutcome, ResponseView, Router, ServerView, Step,
 };
 
 use super::bindings as said;
@@ -77,6 +77,10 @@ impl Balancer for WorkerPlugin {
             };
             Ok(picked.map(Slot))
         })
+    }
+
+    fn update(&self, pool: PoolIndex, servers: &[ServerView]) {
+        self.updated(pool, servers);
     }
 
     fn picked_stranger(&self, pool: PoolIndex, slot: Slot) {
