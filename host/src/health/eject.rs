@@ -12,6 +12,9 @@ use super::ward::Ward;
 use crate::config::checked::Passive;
 use crate::upstream::Server;
 
+/// That a pool has no room for more is told this often at most.
+const QUIET: Duration = Duration::from_secs(30);
+
 /// What is remembered of a server's ejections.
 #[derive(Default)]
 pub struct Ejections {
@@ -34,12 +37,7 @@ impl Ward {
         }
         let (pool_name, server_name) = (&pool.name, &server.identity().name);
         if !has_room(&pool, rules) {
-            tracing::warn!(
-                pool = pool_name,
-                server = server_name,
-                "server fails requests, but as many are ejected as `max-ejected` allows"
-            );
-            return;
+            return self.tell_of_no_room(pool_name, server_name);
         }
         let time = self.time_out(server, rules);
         server.vitals.set_ejected(true);
@@ -53,6 +51,23 @@ impl Ward {
         let back = bring_back(Rc::downgrade(self), server.clone(), time);
         self.expect_back(server, tokio::task::spawn_local(back).abort_handle());
         self.assess(pool_name);
+    }
+
+    /// Once in a while: it may be so with every request.
+    fn tell_of_no_room(&self, pool: &str, server: &str) {
+        let now = Instant::now();
+        let mut told = self.told_of_no_room.borrow_mut();
+        let last = told.insert(pool.to_owned(), now);
+        if last.is_some_and(|last| now - last < QUIET) {
+            // Counted from when it was told, else it might never be told again.
+            told.extend(last.map(|last| (pool.to_owned(), last)));
+            return;
+        }
+        tracing::warn!(
+            pool,
+            server,
+            "server fails requests, but as many are ejected as `max-ejected` allows"
+        );
     }
 
     /// An ejection that a reload has lifted has its return still to come; this one's is another.

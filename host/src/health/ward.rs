@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -25,6 +26,8 @@ pub struct Ward {
     rounds: RefCell<HashMap<Identity, Round>>,
     ramps: RefCell<HashMap<Identity, AbortHandle>>,
     pub(super) ejections: RefCell<HashMap<Identity, Ejections>>,
+    /// When it was told last that a pool's share of ejections is used up.
+    pub(super) told_of_no_room: RefCell<HashMap<String, Instant>>,
     pub(super) permits: Semaphore,
     /// Pools that are in panic.
     panics: RefCell<HashMap<String, ()>>,
@@ -39,6 +42,7 @@ impl Ward {
             rounds: RefCell::default(),
             ramps: RefCell::default(),
             ejections: RefCell::default(),
+            told_of_no_room: RefCell::default(),
             permits: Semaphore::new(MOST_PROBES),
             panics: RefCell::default(),
             random: Cell::new(seed()),
@@ -104,9 +108,9 @@ impl Ward {
 
     fn forget_the_gone(&self, plan: &[Rc<PoolPlan>]) {
         let servers = plan.iter().flat_map(|pool| &pool.servers);
-        let known: std::collections::HashSet<_> =
+        let living: std::collections::HashSet<_> =
             servers.map(|server| server.live.identity()).collect();
-        let gone = |identity: &Identity| !known.contains(identity);
+        let gone = |identity: &Identity| !living.contains(identity);
         let mut ramps = self.ramps.borrow_mut();
         ramps.retain(|identity, ramp| {
             if gone(identity) {
@@ -117,7 +121,10 @@ impl Ward {
         let mut ejections = self.ejections.borrow_mut();
         ejections.retain(|identity, _| !gone(identity));
         let mut panics = self.panics.borrow_mut();
-        panics.retain(|pool, ()| plan.iter().any(|known| known.name == *pool));
+        let known = |pool: &str| plan.iter().any(|known| known.name == pool);
+        panics.retain(|pool, ()| known(pool));
+        let mut told = self.told_of_no_room.borrow_mut();
+        told.retain(|pool, _| known(pool));
     }
 
     pub(super) fn pool(&self, name: &str) -> Option<Rc<PoolPlan>> {
