@@ -61,6 +61,25 @@ fn no_request_fails_while_a_server_says_goodbye_leaves_and_comes_back() {
 }
 
 #[test]
+fn balancers_are_told_so_that_the_rest_stays_even() {
+    let all = ["a", "b", "c"].map(Patient::new);
+    let proxy = Proxy::start(site(&format!("{QUICK}\nbalancer = \"round-robin\""), &all));
+    let in_turn = |names: &[&str]| {
+        let seen = proxy.origins("/", 60);
+        let begin = names.iter().position(|name| *name == seen[0]);
+        let turns = names.iter().cycle().skip(begin.unwrap_or(0));
+        seen.iter().zip(turns).all(|(seen, name)| seen == name)
+    };
+    assert!(in_turn(&["a", "b", "c"]));
+    all[1].health(500);
+    wait_for_state(&proxy, "b", "down");
+    // A balancer that does not know has its picks of b replaced by chance.
+    wait_until("two take turns", || in_turn(&["a", "c"]));
+    all[1].health(200);
+    wait_until("three take turns", || in_turn(&["a", "b", "c"]));
+}
+
+#[test]
 fn each_way_to_be_ill_is_found_and_named() {
     for (illness, words) in [
         (500, "status 500"),

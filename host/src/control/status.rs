@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::checked::{self, PluginUse};
 use crate::hook::ServerState;
 use crate::plugin::{Cause, PluginShared, Role};
-use crate::upstream::vitals::Checked;
+use crate::upstream::vitals::{Checked, Wanted};
 use crate::upstream::{Server, Vitals};
 
 use super::draft::{FULL_WEIGHT, hex};
@@ -78,7 +78,7 @@ pub struct ServerStatus {
     pub name: String,
     pub address: String,
     pub weight: u32,
-    /// `ready`, `drain` or `down`.
+    /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator took it out.
     pub state: &'static str,
     /// `up`, `down`, `ejected`, or `unchecked` before the first probe and without any.
     pub health: &'static str,
@@ -220,6 +220,7 @@ fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
         state: match live.vitals.state() {
             ServerState::Ready => "ready",
             ServerState::Drain => "drain",
+            ServerState::Down if live.vitals.wanted() == Wanted::Maint => "maint",
             ServerState::Down => "down",
         },
         health: standing(&live.vitals),

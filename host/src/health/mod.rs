@@ -24,7 +24,12 @@ use crate::upstream::{LiveTable, Server};
 
 /// A hold on the thread, which ends when it is dropped.
 pub struct Health {
-    plans: mpsc::UnboundedSender<Vec<PoolPlan>>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+enum Order {
+    Watch(Vec<PoolPlan>),
+    Assess(String),
 }
 
 /// A pool, and how its servers are to be watched.
@@ -53,21 +58,26 @@ pub type Changed = Box<dyn Fn(&str) + Send>;
 impl Health {
     /// Nothing is watched yet.
     pub fn start(live: Arc<LiveTable>, changed: Changed) -> io::Result<Health> {
-        let (plans, given) = mpsc::unbounded_channel();
+        let (orders, given) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || run(live, changed, given))?;
-        Ok(Health { plans })
+        Ok(Health { orders })
     }
 
     /// Watches these pools from now on, and no others. Servers that were watched before go on as they are.
     pub fn watch(&self, plan: Vec<PoolPlan>) {
         // The thread ends with us.
-        let _ = self.plans.send(plan);
+        let _ = self.orders.send(Order::Watch(plan));
+    }
+
+    /// What the operator wants of a server of this pool has changed.
+    pub fn assess(&self, pool: &str) {
+        let _ = self.orders.send(Order::Assess(pool.to_owned()));
     }
 }
 
-fn run(live: Arc<LiveTable>, changed: Changed, mut plans: mpsc::UnboundedReceiver<Vec<PoolPlan>>) {
+fn run(live: Arc<LiveTable>, changed: Changed, mut orders: mpsc::UnboundedReceiver<Order>) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default());
@@ -82,8 +92,9 @@ fn run(live: Arc<LiveTable>, changed: Changed, mut plans: mpsc::UnboundedReceive
         let ward = ward::Ward::new(changed);
         loop {
             tokio::select! {
-                plan = plans.recv() => match plan {
-                    Some(plan) => ward.watch(plan),
+                order = orders.recv() => match order {
+                    Some(Order::Watch(plan)) => ward.watch(plan),
+                    Some(Order::Assess(pool)) => ward.assess(&pool),
                     None => return,
                 },
                 suspects = live.suspects() => {

@@ -1,9 +1,11 @@
 //! One probe: a connection of its own, and for HTTP a request whose answer is held against what is expected.
 
+use std::io;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{Method, Version};
+use tokio::net::TcpStream;
 
 use crate::config::checked::{Probe, ProbeKind};
 use crate::http::client::{Answer, Connection, Why};
@@ -16,23 +18,47 @@ const LOOKED_AT: usize = 64 << 10;
 /// What was seen: it is up, or why it is not.
 pub type Verdict = Result<String, String>;
 
-pub async fn probe(settings: &Probe, address: &str) -> Verdict {
+/// There was no socket to ask with, which says nothing of the server.
+pub struct NoSocket(pub io::Error);
+
+pub async fn probe(settings: &Probe, address: &str) -> Result<Verdict, NoSocket> {
     match tokio::time::timeout(settings.timeout, ask(settings, address)).await {
         Ok(verdict) => verdict,
-        Err(_) => Err(format!("no answer within {:?}", settings.timeout)),
+        Err(_) => Ok(Err(format!("no answer within {:?}", settings.timeout))),
     }
 }
 
-async fn ask(settings: &Probe, address: &str) -> Verdict {
+async fn ask(settings: &Probe, address: &str) -> Result<Verdict, NoSocket> {
     let at = match (settings.port, address.rsplit_once(':')) {
         (Some(port), Some((host, _))) => format!("{host}:{port}"),
         _ => address.to_owned(),
     };
-    let socket = net::dial(&at).await;
-    let socket = socket.map_err(|error| lower(&error.to_string()))?;
-    if settings.kind == ProbeKind::Tcp {
-        return Ok("connected".to_owned());
-    }
+    let socket = match net::dial(&at).await {
+        Ok(socket) => socket,
+        Err(error) if is_our_own(&error) => return Err(NoSocket(error)),
+        Err(error) => return Ok(Err(lower(&error.to_string()))),
+    };
+    Ok(match settings.kind {
+        ProbeKind::Tcp => Ok("connected".to_owned()),
+        ProbeKind::Http => request_over(socket, settings, address).await,
+    })
+}
+
+/// No file, port or memory left.
+fn is_our_own(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    let number = error.raw_os_error();
+    ours.iter().any(|own| number == Some(own.raw_os_error()))
+}
+
+async fn request_over(socket: TcpStream, settings: &Probe, address: &str) -> Verdict {
     // The connection is for this probe alone, so its home is nobody's.
     let home = Rc::default();
     let request = request(settings, address);
@@ -108,5 +134,7 @@ mod tests {
         let refused = std::io::Error::from_raw_os_error(111).to_string();
         assert_eq!(lower(&refused), "connection refused");
         assert_eq!(lower(""), "");
+        assert!(is_our_own(&io::Error::from_raw_os_error(24)));
+        assert!(!is_our_own(&io::Error::from_raw_os_error(111)));
     }
 }

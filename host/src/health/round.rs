@@ -1,13 +1,14 @@
 //! The rounds of one server's probes: when the next is due, and when what they say changes the server's standing (HAProxy's
 //! `inter`, `fastinter`, `downinter`, `rise`, `fall`).
 
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::probe::{Verdict, probe};
+use super::probe::{NoSocket, Verdict, probe};
 use super::ward::Ward;
 use crate::config::checked::Probe;
 use crate::upstream::Server;
@@ -15,6 +16,9 @@ use crate::upstream::vitals::{Checked, LastProbe};
 
 /// At the start servers are probed one such time after the other, at most over one interval.
 const APART: Duration = Duration::from_millis(2);
+
+/// How often the same is told at most.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// A server's task, which ends when this is dropped.
 pub struct Round {
@@ -55,9 +59,17 @@ async fn rounds(ward: Weak<Ward>, server: Arc<Server>, settings: Arc<Probe>, fir
         let begun = Instant::now();
         let verdict = probe(&settings, &server.identity().address).await;
         drop(permit);
-        let row = note(&server, &verdict, begun.elapsed());
-        judge(&ward, &server, &settings, &verdict, row);
-        let next = until_next(&server, &settings, row);
+        let next = match verdict {
+            Ok(verdict) => {
+                let row = note(&server, &verdict, begun.elapsed());
+                judge(&ward, &server, &settings, &verdict, row);
+                until_next(&server, &settings, row)
+            }
+            Err(NoSocket(error)) => {
+                tell_of_no_socket(&ward, &error);
+                settings.interval
+            }
+        };
         // A twentieth more or less, so that servers don't fall into step.
         let next = next.mul_f64(0.95 + part(ward.random()) / 10.0);
         drop(ward);
@@ -85,10 +97,12 @@ fn judge(ward: &Rc<Ward>, server: &Arc<Server>, settings: &Probe, verdict: &Verd
     let before = vitals.checked();
     vitals.set_checked(now);
     let identity = server.identity();
-    if now == Checked::Up && before == Checked::Down && !vitals.is_ejected() {
-        if let Some(pool) = ward.pool(&identity.pool) {
-            ward.ramp(&pool, server);
-        }
+    if now == Checked::Up
+        && before == Checked::Down
+        && !vitals.is_ejected()
+        && let Some(pool) = ward.pool(&identity.pool)
+    {
+        ward.ramp(&pool, server);
     }
     tell(ward, server, before, now, verdict);
     ward.assess(&identity.pool);
@@ -109,6 +123,15 @@ fn tell(ward: &Ward, server: &Server, before: Checked, now: Checked, verdict: &V
             tracing::info!(pool, server = name, reason, usable, "server is up");
         }
         _ => tracing::debug!(pool, server = name, reason, "server passed its first probe"),
+    }
+}
+
+/// All servers meet it together: once in a while is enough.
+fn tell_of_no_socket(ward: &Ward, error: &io::Error) {
+    let last = ward.told_of_no_socket.get();
+    if last.is_none_or(|last| last.elapsed() > QUIET) {
+        ward.told_of_no_socket.set(Some(Instant::now()));
+        tracing::error!(%error, "servers can't be probed for want of a socket; what is known of them stands");
     }
 }
 

@@ -14,7 +14,7 @@ use super::eject::Ejections;
 use super::round::{self, Round};
 use super::{Changed, PoolPlan, ServerPlan, ramp};
 use crate::hook::ServerState;
-use crate::upstream::vitals::{Checked, WHOLE};
+use crate::upstream::vitals::{Checked, WHOLE, Wanted};
 use crate::upstream::{Server, live::Identity};
 
 /// Probes under way at a time.
@@ -32,6 +32,7 @@ pub struct Ward {
     /// Pools that are in panic.
     panics: RefCell<HashMap<String, ()>>,
     random: Cell<u64>,
+    pub(super) told_of_no_socket: Cell<Option<Instant>>,
 }
 
 impl Ward {
@@ -46,6 +47,7 @@ impl Ward {
             permits: Semaphore::new(MOST_PROBES),
             panics: RefCell::default(),
             random: Cell::new(seed()),
+            told_of_no_socket: Cell::default(),
         })
     }
 
@@ -137,12 +139,14 @@ impl Ward {
         let panics = self.panics(&pool);
         let mut changed = false;
         for server in &pool.servers {
-            let healthy = server.live.vitals.is_healthy();
-            let state = match healthy || panics {
-                true => ServerState::Ready,
-                false => ServerState::Down,
+            let vitals = &server.live.vitals;
+            let state = match vitals.wanted() {
+                Wanted::Maint => ServerState::Down,
+                _ if !vitals.is_healthy() && !panics => ServerState::Down,
+                Wanted::Drain => ServerState::Drain,
+                Wanted::Ready => ServerState::Ready,
             };
-            changed |= server.live.vitals.set_state(state);
+            changed |= vitals.set_state(state);
         }
         if changed {
             (self.changed)(&pool.name);
@@ -204,11 +208,16 @@ impl Ward {
 }
 
 fn is_fit(server: &ServerPlan) -> bool {
-    server.weight > 0 && server.live.vitals.is_healthy()
+    is_meant(server) && server.live.vitals.is_healthy()
+}
+
+/// Whether it is to take new users, if it can.
+fn is_meant(server: &ServerPlan) -> bool {
+    server.weight > 0 && server.live.vitals.wanted() == Wanted::Ready
 }
 
 fn must_panic(pool: &PoolPlan) -> bool {
-    let regular = || pool.servers.iter().filter(|s| !s.backup && s.weight > 0);
+    let regular = || pool.servers.iter().filter(|s| !s.backup && is_meant(s));
     let spare = pool.servers.iter().any(|s| s.backup && is_fit(s));
     let fit = regular().filter(|server| is_fit(server)).count() as u64;
     !spare && fit * 100 < u64::from(pool.panic_threshold) * regular().count() as u64
@@ -253,6 +262,33 @@ mod tests {
             panic_threshold,
             servers: servers.collect(),
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_wants_and_what_is_found_make_the_state() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = told.clone();
+        let ward = Ward::new(Box::new(move |pool| {
+            assert_eq!(pool, "app");
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let pool = pool(0, &[("a", true, false), ("b", false, false)]);
+        let servers: Vec<_> = pool.servers.iter().map(|s| s.live.clone()).collect();
+        ward.pools.replace([("app".into(), Rc::new(pool))].into());
+        let states = || [0, 1].map(|at: usize| servers[at].vitals.state());
+        ward.assess("app");
+        assert_eq!(states(), [ServerState::Ready, ServerState::Down]);
+        servers
+            .iter()
+            .for_each(|s| s.vitals.set_wanted(Wanted::Drain));
+        ward.assess("app");
+        assert_eq!(states(), [ServerState::Drain, ServerState::Down]);
+        servers[0].vitals.set_wanted(Wanted::Maint);
+        ward.assess("app");
+        assert_eq!(states(), [ServerState::Down, ServerState::Down]);
+        ward.assess("app");
+        assert_eq!(told.load(Ordering::Relaxed), 3, "nothing new is not told");
     }
 
     #[test]

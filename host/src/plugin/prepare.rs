@@ -105,11 +105,14 @@ pub(super) struct Recipe {
     pub(super) slow: AtomicBool,
 }
 
+/// A pool's servers.
+type Members = (u32, Arc<Vec<said::Server>>);
+
 /// What balancers were told last, by pool; each change makes another version.
 #[derive(Default)]
 struct Updates {
     version: u64,
-    pools: Vec<(u32, Arc<Vec<said::Server>>)>,
+    pools: Vec<Members>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,7 +257,7 @@ impl Recipe {
     }
 
     /// What there is to be told, and its version.
-    pub(super) fn updates(&self) -> (u64, Vec<(u32, Arc<Vec<said::Server>>)>) {
+    pub(super) fn updates(&self) -> (u64, Vec<Members>) {
         let updates = self.lock();
         (updates.version, updates.pools.clone())
     }

@@ -25,6 +25,7 @@ pub struct Vitals {
     state: AtomicU8,
     checked: AtomicU8,
     ejected: AtomicBool,
+    wanted: AtomicU8,
     /// What slow start leaves out of [`WHOLE`].
     withheld: AtomicU32,
     /// Probes in a row that went well, or that did not.
@@ -60,6 +61,16 @@ pub enum Checked {
     Not,
     Up,
     Down,
+}
+
+/// What the operator wants of a server (HAProxy's `set server … state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Ready,
+    /// It keeps the users it has.
+    Drain,
+    /// It is not used at all.
+    Maint,
 }
 
 /// What requests have met, for passive health.
@@ -121,6 +132,19 @@ impl Vitals {
         if ejected {
             self.counts.ejections.fetch_add(1, Relaxed);
         }
+    }
+
+    pub fn wanted(&self) -> Wanted {
+        match self.wanted.load(Relaxed) {
+            0 => Wanted::Ready,
+            1 => Wanted::Drain,
+            _ => Wanted::Maint,
+        }
+    }
+
+    /// In force once the health floor has assessed the pool.
+    pub fn set_wanted(&self, wanted: Wanted) {
+        self.wanted.store(wanted as u8, Relaxed);
     }
 
     /// Neither probes nor requests speak against it.
