@@ -8,7 +8,7 @@
 //! | 2 | `net`, `state` |
 //! | 3 | `tls`, `upstream` |
 //! | 4 | `http`, `plugin` |
-//! | 5 | `pipeline`, `observe` |
+//! | 5 | `pipeline`, `health`, `observe` |
 //! | 6 | `control` |
 //! | 7 | `admin`, `cli` |
 //!
@@ -21,6 +21,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod health;
 pub mod hook;
 pub mod http;
 pub mod net;

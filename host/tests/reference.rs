@@ -27,6 +27,8 @@ const TABLES: &[(&str, &str)] = &[
     ("Pool", "`[[pool]]`"),
     ("PoolTimeouts", "`timeouts` of a pool"),
     ("PoolTls", "`tls` of a pool"),
+    ("Health", "`health` of a pool"),
+    ("Passive", "`passive` of a pool"),
     ("Server", "`servers` of a pool"),
 ];
 

@@ -14,6 +14,7 @@ mod fetching;
 mod filters;
 mod first_run;
 mod forwarding;
+mod health;
 mod http2;
 mod leaving;
 mod limits;

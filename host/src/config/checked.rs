@@ -293,6 +293,12 @@ pub struct Pool {
     /// Attempts after the first.
     pub retries: u32,
     pub http: HttpVersion,
+    pub health: Option<Arc<Probe>>,
+    pub passive: Option<Arc<Passive>>,
+    /// How long a server's weight grows after it has come back; zero: it has all at once.
+    pub slow_start: Duration,
+    /// Per cent of the servers that must be usable, else all are used; 0: never.
+    pub panic_threshold: u32,
     pub servers: Vec<Server>,
     pub tls: Option<PoolTls>,
     pub span: Span,
@@ -309,6 +315,77 @@ pub struct PoolTls {
     pub certificate: Option<Located<CertificateFiles>>,
     pub verify: bool,
     pub span: Span,
+}
+
+/// How a pool's servers are probed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    /// With its query.
+    pub path: String,
+    pub method: String,
+    /// None: the server's address.
+    pub host: Option<String>,
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Ranges of statuses, ends included.
+    pub expect: Vec<(u16, u16)>,
+    /// What the body must hold.
+    pub body: Option<String>,
+    pub body_pattern: Option<Pattern>,
+    pub interval: Duration,
+    /// While it is on its way up or down.
+    pub fast_interval: Duration,
+    pub down_interval: Duration,
+    pub timeout: Duration,
+    pub rise: u32,
+    pub fall: u32,
+    /// None: the server's.
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    Http,
+    /// Whether it can be connected to.
+    Tcp,
+}
+
+/// A regular expression.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex_lite::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// When a server is ejected for what requests to it have met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passive {
+    /// Failures one after the other; 0: not looked at.
+    pub max_fails: u32,
+    pub window: Duration,
+    /// Per cent of a window's requests that may not fail; 0: not looked at.
+    pub max_rate: u32,
+    /// Of a window, before its rate says anything.
+    pub min_requests: u32,
+    /// For how long; longer each time that it happens again soon.
+    pub eject: Duration,
+    pub max_eject: Duration,
+    /// Per cent of the pool's servers that may be ejected at a time.
+    pub max_ejected: u32,
+    pub on: Failures,
+}
+
+/// What counts as a failure.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Failures {
+    pub connect: bool,
+    pub timeout: bool,
+    pub broken: bool,
+    /// Of answers; 5 stands for all of its class.
+    pub statuses: Vec<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

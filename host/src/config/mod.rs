@@ -10,6 +10,7 @@ mod check;
 pub mod checked;
 mod choice;
 mod nearest;
+mod probing;
 pub mod problem;
 mod read;
 mod schema;

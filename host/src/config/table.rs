@@ -92,5 +92,5 @@ pub(super) use table;
 
 /// A key of the file from a field's name.
 pub(super) fn key(field: &str) -> String {
-    field.replace('_', "-")
+    field.trim_start_matches("r#").replace('_', "-")
 }

@@ -4,10 +4,11 @@
 
 use super::address::{Address, Bind, Host};
 use super::checked::{
-    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Network, OnFailure, TlsVersion,
-    ValueMatch,
+    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Network, OnFailure, ProbeKind,
+    TlsVersion, ValueMatch,
 };
 use super::choice::{LogLevel, MediaRange};
+use super::probing::{FailureKind, Percent, ProbePath, Regex, StatusRange};
 use super::problem::Located;
 use super::table::table;
 use super::text::Text;
@@ -261,6 +262,14 @@ table! {
         retries: Number<0, 10>, default(2);
         /// What its servers are spoken to in: 1.1 or h2. Over h2 each worker's requests to a server share a connection, up to the streams that it takes; gRPC needs it. HAProxy's `proto h2`, nginx's `grpc_pass`.
         http: HttpVersion, default("1.1");
+        /// Probes that find out whether each server is up. Absent: none are made, all count as up. HAProxy's `option httpchk`, nginx Plus's `health_check`.
+        health: Health, optional;
+        /// Takes servers out for a while that fail real requests. Absent: it is not watched. HAProxy's `observe`, nginx's `max_fails`, Envoy's outlier detection.
+        passive: Passive, optional;
+        /// How long a server's weight grows, in 20 steps, after it has come back up. "0s": it has all of it at once. With it the default `balancer` is `weighted-round-robin`, since `round-robin` knows no weights. HAProxy's and nginx's `slowstart`.
+        slow_start: Span<0, HOUR>, default("0s");
+        /// When fewer of the servers than this are up, and no backup is, all are used again, whatever probes say: better some errors than all requests on the last server. "0%": never, and with every server down requests get 503, `no-server`. Envoy's `healthy_panic_threshold`.
+        panic_threshold: Percent, default("0%");
         /// The servers, at least one.
         servers: List<Server>, required;
         /// TLS is spoken to the servers. `{}` for what is usual; absent: plain. HAProxy's `ssl` of `server`, nginx's `proxy_pass https://…`.
@@ -281,6 +290,64 @@ table! {
         key: Text, optional;
         /// Whether a server must prove that it is the one. false: anybody who answers is believed; for tests. HAProxy's `verify none`, nginx's `proxy_ssl_verify`.
         verify: bool, default(true);
+    }
+}
+
+table! {
+    /// Probes that find out whether each server is up. A new server counts as up until its first probe, which decides alone. A change is logged with its reason.
+    Health as "a pool's health" {
+        /// http: a request, and its answer is looked at; tcp: it is enough that the server can be connected to.
+        r#type: ProbeKind, default("http");
+        /// Path and query of the request. HAProxy's `http-check send uri`.
+        path: ProbePath, default("/");
+        /// The request's method.
+        method: Method, default("GET");
+        /// The Host that it names. Absent: the server's address.
+        host: Text, optional;
+        /// More headers by name.
+        headers: Map<Text>, default({});
+        /// Statuses that mean up: "200", "200-399", or a list of such. HAProxy's `http-check expect status`.
+        expect: OneOrMany<StatusRange>, default("200-399");
+        /// What the first 64 KiB of the body must hold. HAProxy's `http-check expect string`.
+        body: Text, optional;
+        /// A regular expression that they must match. HAProxy's `http-check expect rstring`.
+        body_pattern: Regex, optional;
+        /// From one probe to the next, give or take a twentieth. HAProxy's `inter`.
+        interval: Span<{ 10 * MILLISECOND }, DAY>, default("2s");
+        /// The same while it is on its way up or down. Absent: `interval`. HAProxy's `fastinter`.
+        fast_interval: Span<{ 10 * MILLISECOND }, DAY>, optional;
+        /// The same while it is down. Absent: `interval`. HAProxy's `downinter`.
+        down_interval: Span<{ 10 * MILLISECOND }, DAY>, optional;
+        /// How long a probe may take from connecting to the end of what is looked at. HAProxy's `timeout check`.
+        timeout: Span<MILLISECOND, { 10 * MINUTE }>, default("1s");
+        /// Probes in a row that must pass before a server that is down is up.
+        rise: Number<1, 1000>, default(2);
+        /// Probes in a row that must fail before a server that is up is down.
+        fall: Number<1, 1000>, default(3);
+        /// Another port of the server's host to probe. HAProxy's `port`.
+        port: Number<1, 65535>, optional;
+    }
+}
+
+table! {
+    /// Takes servers out for a while that fail real requests.
+    Passive as "a pool's passive health" {
+        /// Failures one after the other, within `window`, that eject a server. 0: these are not counted. nginx's `max_fails`, HAProxy's `error-limit`.
+        max_fails: Number<0, 100000>, default(3);
+        /// How long a row of failures may take, and how long requests are counted for `max-rate`. nginx's `fail_timeout`.
+        window: Span<MILLISECOND, DAY>, default("30s");
+        /// Share of a window's requests whose failure ejects a server, once there are `min-requests` of them. "0%": it is not looked at.
+        max_rate: Percent, default("0%");
+        /// Requests in a window before its rate says anything.
+        min_requests: Number<1, 1000000>, default(20);
+        /// For how long a server is ejected; twice, three times … as long when it fails again soon after. nginx's `fail_timeout`, Envoy's `base_ejection_time`.
+        eject: Span<MILLISECOND, DAY>, default("30s");
+        /// The longest that this grows to.
+        max_eject: Span<MILLISECOND, DAY>, default("5m");
+        /// Share of a pool's servers that may be ejected at a time, rounded down. Envoy's `max_ejection_percent`.
+        max_ejected: Percent, default("50%");
+        /// What counts: connect (refused or timed out), timeout (no answer in time), broken (closed without an answer, or no HTTP), and statuses: "5xx", "503".
+        on: List<FailureKind>, default(["connect", "timeout", "broken"]);
     }
 }
 
@@ -344,6 +411,8 @@ mod tests {
         default_of::<Plugin>("{ name = 'a' }");
         default_of::<Listener>("{ name = 'a', bind = '127.0.0.1:0' }");
         default_of::<Compression>("{}");
+        default_of::<Health>("{}");
+        default_of::<Passive>("{}");
         default_of::<Route>("{}");
         default_of::<Pool>("{ name = 'a', servers = [{ address = 'a:1' }] }");
     }

@@ -320,13 +320,14 @@ impl OnWorker<'_> {
                 tls: tls.and_then(|tls| tls.to(&written.address)),
                 http2: pool.http == HttpVersion::Http2,
             });
-        let site = PoolSite::new(
+        let mut site = PoolSite::new(
             pool.name.as_str().into(),
             (self.name(pool.balancer.value), balancer),
             servers.collect(),
             pool.timeouts.clone(),
             pool.retries,
         );
+        site.passive = pool.passive.clone();
         match &pool.sticky {
             Some(sticky) => site.with_sticky(self.name(sticky.value), self.plugin(sticky.value)),
             None => site,

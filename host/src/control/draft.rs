@@ -195,7 +195,9 @@ impl Draft {
             true => self.memberships(PluginIndex(index as u32)),
             false => Vec::new(),
         };
+        // Of what the file says alone: an instance that lives on hears of the servers' states as they change.
         let fingerprint = fingerprint(&artifact, &settings, &updates, kept.workers);
+        let updates = self.with_states(updates);
         let running = kept
             .running
             .as_ref()
@@ -223,6 +225,17 @@ impl Draft {
                 servers: pool.servers.iter().zip(servers).map(view).collect(),
             })
             .collect()
+    }
+
+    /// The servers as they are now.
+    fn with_states(&self, mut updates: Vec<Membership>) -> Vec<Membership> {
+        for membership in &mut updates {
+            let live = &self.servers[membership.pool.0 as usize];
+            for (view, live) in membership.servers.iter_mut().zip(live) {
+                view.state = live.vitals.state();
+            }
+        }
+        updates
     }
 
     fn check_roles(&mut self) {
@@ -357,7 +370,7 @@ fn with_routes(config: &Config, plugin: &checked::Plugin) -> serde_json::Value {
     settings
 }
 
-fn view((written, server): (&checked::Server, &Arc<Server>)) -> ServerView {
+pub(super) fn view((written, server): (&checked::Server, &Arc<Server>)) -> ServerView {
     ServerView {
         slot: server.slot(),
         name: written.name.clone(),

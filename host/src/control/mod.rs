@@ -10,9 +10,11 @@ mod draft;
 mod generation;
 mod history;
 mod listeners;
+mod members;
 mod metrics;
 mod run;
 mod secure;
+mod servers;
 mod shared;
 pub mod status;
 mod watch;
@@ -26,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch as signal};
 
 use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
+use crate::health::Health;
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::upstream::LiveTable;
@@ -79,7 +82,8 @@ impl Control {
         } = parts;
         let shared = Shared::new(workers.clone());
         metrics::register(&mut registry, &shared, &gates);
-        let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone());
+        let health = watch_servers(&live, &shared)?;
+        let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);
@@ -176,6 +180,19 @@ impl Control {
             .iter()
             .all(|worker| worker.connections() == 0)
     }
+}
+
+/// The thread that watches servers, with whoever is told by it.
+fn watch_servers(live: &Arc<LiveTable>, shared: &Arc<Shared>) -> Result<Health, Rejected> {
+    let (changed, told) = mpsc::unbounded_channel();
+    let tell = Box::new(move |pool: &str| {
+        // Nobody is left to be told when the proxy ends.
+        let _ = changed.send(pool.to_owned());
+    });
+    let health = Health::start(live.clone(), tell)
+        .map_err(|error| Rejected::new(Cause::System, format!("the thread for probes: {error}")))?;
+    tokio::spawn(members::tell_balancers(shared.clone(), told));
+    Ok(health)
 }
 
 /// Builds a candidate of `config` and drops it: all that `tidegate check` can tell. Blocks.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::ids::Generation;
 use crate::config::{self, Config, Problems};
+use crate::health::Health;
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
@@ -21,6 +22,7 @@ use super::draft::Draft;
 use super::generation::{Hold, Kept, Running, Upload};
 use super::history::History;
 use super::listeners::{Listeners, Sockets};
+use super::members;
 use super::shared::Shared;
 use super::watch::Watch;
 
@@ -39,6 +41,7 @@ pub struct Loop {
     shared: Arc<Shared>,
     watch: Option<Watch>,
     history: History,
+    health: Health,
 }
 
 impl Loop {
@@ -49,6 +52,7 @@ impl Loop {
         workers: Vec<WorkerHandle>,
         gates: Gates,
         shared: Arc<Shared>,
+        health: Health,
     ) -> Loop {
         let kept = Kept {
             runtime,
@@ -66,6 +70,7 @@ impl Loop {
             shared,
             watch: None,
             history: History::default(),
+            health,
         }
     }
 
@@ -216,6 +221,7 @@ impl Loop {
         self.listeners
             .adopt(sockets, &running.config, &self.workers);
         self.shared.publish(running.clone(), &self.listeners);
+        self.health.watch(members::plan(&running));
         drop(previous);
         Ok(Applied {
             generation: running.generation,

@@ -9,10 +9,12 @@ use serde::Serialize;
 use crate::base::ids::PoolIndex;
 use crate::config::Config;
 use crate::config::checked::{self, PluginUse};
+use crate::hook::ServerState;
 use crate::plugin::{Cause, PluginShared, Role};
-use crate::upstream::Server;
+use crate::upstream::vitals::{Checked, Wanted};
+use crate::upstream::{Server, Vitals};
 
-use super::draft::hex;
+use super::draft::{FULL_WEIGHT, hex};
 use super::generation::{Running, RunningPlugin};
 use super::shared::{Shared, rfc3339};
 
@@ -76,8 +78,16 @@ pub struct ServerStatus {
     pub name: String,
     pub address: String,
     pub weight: u32,
-    /// `ready`, `drain` or `down`.
+    /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator took it out.
     pub state: &'static str,
+    /// `up`, `down`, `ejected`, or `unchecked` before the first probe and without any.
+    pub health: &'static str,
+    /// Of the last probe: what was seen. Null before the first.
+    pub last_probe: Option<String>,
+    /// Milliseconds that it took.
+    pub last_probe_ms: Option<f64>,
+    /// Less than `weight` while it starts slowly.
+    pub effective_weight: f64,
     pub backup: bool,
     pub in_flight: u32,
     /// Peak-sensitive average of the time to the first byte, microseconds, as balancers see it.
@@ -140,13 +150,14 @@ pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> 
         return Err(format!("workers that don't answer: {silent:?}"));
     }
     let Some(pool) = pool else { return Ok(()) };
-    let found = running.config.pools.iter().find(|known| known.name == pool);
-    match found {
-        None => Err(format!("there is no pool \"{pool}\"")),
-        Some(found) if found.servers.iter().all(|server| server.weight == 0) => {
-            Err(format!("pool \"{pool}\" has no usable server"))
-        }
-        Some(_) => Ok(()),
+    let mut pools = running.config.pools.iter().zip(&running.servers);
+    let Some((found, live)) = pools.find(|(known, _)| known.name == pool) else {
+        return Err(format!("there is no pool \"{pool}\""));
+    };
+    let mut servers = found.servers.iter().zip(live);
+    match servers.any(|(server, live)| server.weight > 0 && live.vitals.is_ready()) {
+        true => Ok(()),
+        false => Err(format!("pool \"{pool}\" has no usable server")),
     }
 }
 
@@ -201,14 +212,33 @@ fn pools(running: &Running) -> Vec<PoolStatus> {
 }
 
 fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
+    let probe = live.vitals.last_probe();
     ServerStatus {
         name: written.name.clone(),
         address: written.address.clone(),
         weight: written.weight,
-        state: "ready",
+        state: match live.vitals.state() {
+            ServerState::Ready => "ready",
+            ServerState::Drain => "drain",
+            ServerState::Down if live.vitals.wanted() == Wanted::Maint => "maint",
+            ServerState::Down => "down",
+        },
+        health: standing(&live.vitals),
+        last_probe_ms: probe.as_ref().map(|probe| probe.took.as_secs_f64() * 1e3),
+        last_probe: probe.map(|probe| probe.words),
+        effective_weight: f64::from(live.weight()) / f64::from(FULL_WEIGHT),
         backup: written.backup,
         in_flight: live.inflight(),
         ewma_us: live.ewma_us(),
+    }
+}
+
+fn standing(vitals: &Vitals) -> &'static str {
+    match (vitals.checked(), vitals.is_ejected()) {
+        (Checked::Down, _) => "down",
+        (_, true) => "ejected",
+        (Checked::Up, _) => "up",
+        (Checked::Not, _) => "unchecked",
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::ids::{PoolIndex, Slot};
 
 use super::verdict::{Binding, Choice, FetchError, Finding, Outcome, Reply, ResponseOutcome, Step};
-use super::view::{RequestView, ResponseView};
+use super::view::{RequestView, ResponseView, ServerView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub trait Balancer {
         random: u64,
         tried: &[Slot],
     ) -> Result<Option<Slot>, Failure>;
+
+    /// Told of the servers of a pool whenever one has changed its state; always all of them. Until it is told, what it knew holds.
+    fn update(&self, _pool: PoolIndex, _servers: &[ServerView]) {}
 
     /// Told that its pick is no server of that pool: whatever it is, it is no decision.
     fn picked_stranger(&self, _pool: PoolIndex, _slot: Slot) {}

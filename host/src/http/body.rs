@@ -206,6 +206,22 @@ impl Body {
         Some(whole)
     }
 
+    /// The beginning of it, at least `enough` bytes where there are so many; the rest is left.
+    pub async fn beginning(mut self, enough: usize) -> Result<Vec<u8>, Broken> {
+        let mut all = Vec::new();
+        loop {
+            let mut take = |piece: Piece<'_>| {
+                if let Piece::Data(bytes) = piece {
+                    all.extend_from_slice(bytes);
+                }
+            };
+            let step = poll_fn(|cx| self.poll_step(cx, &mut take)).await?;
+            if step == Step::Ended || all.len() >= enough {
+                return Ok(all);
+            }
+        }
+    }
+
     /// All of it, up to a limit.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, CollectError> {
         if let Source::Full(bytes) = &mut self.0 {

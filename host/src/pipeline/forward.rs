@@ -14,7 +14,7 @@ use super::fault::{Fault, Stage};
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
-use super::{forwarded, multiplex, stick};
+use super::{forwarded, multiplex, passive, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::link::{Blame, Phase};
@@ -48,7 +48,10 @@ pub async fn forward(
             None => pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?,
         };
         exchange.chose(server);
-        match attempt(pool, server, exchange, peer).await {
+        let attempt = attempt(pool, server, exchange, peer).await;
+        let met = attempt.as_ref().map(|answer| answer.head.status);
+        passive::met(pool, server, met.map_err(|failed| failed.fault));
+        match attempt {
             Ok(mut answer) => {
                 stick::bind(pool, index, server, exchange, &mut answer.head);
                 return Ok(answered(pool, server, exchange, answer, silence));

@@ -28,6 +28,7 @@ mod gate;
 mod grpc;
 mod log;
 mod multiplex;
+mod passive;
 mod pick;
 mod protocol;
 mod respond;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
-    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, PoolTimeouts,
+    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, Passive, PoolTimeouts,
 };
 use crate::hook;
 use crate::http::h2::{self as http2, mux::Mux};
@@ -94,6 +94,8 @@ pub struct PoolSite {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    /// What makes a server a suspect.
+    pub passive: Option<Arc<Passive>>,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
@@ -114,7 +116,7 @@ pub(super) struct Member {
     pub idle: Rc<Idle>,
     /// Those that requests share, where it is spoken to in HTTP/2.
     pub mux: Option<Rc<Mux>>,
-    takes_users: bool,
+    has_weight: bool,
     backup: bool,
 }
 
@@ -166,6 +168,7 @@ impl PoolSite {
             sticky: None,
             timeouts,
             retries,
+            passive: None,
             members,
             slots,
             names: HashMap::new(),
@@ -203,7 +206,7 @@ impl PoolSite {
             places.find(|at| {
                 let member = &self.members[*at];
                 member.backup == backup
-                    && member.takes_users
+                    && member.takes_users()
                     && !tried.contains(&member.live.slot())
             })
         };
@@ -216,11 +219,14 @@ impl PoolSite {
 impl Member {
     /// Whether those who were here before may come back: to one that drains they may, to one that is down they can't.
     pub fn keeps_users(&self) -> bool {
-        true
+        matches!(
+            self.live.vitals.state(),
+            hook::ServerState::Ready | hook::ServerState::Drain
+        )
     }
 
     pub fn takes_users(&self) -> bool {
-        self.takes_users
+        self.has_weight && self.live.vitals.is_ready()
     }
 }
 
@@ -238,7 +244,7 @@ impl From<ServerSite> for Member {
             mux: server.http2.then(|| http2::mux::to(&place)),
             tls: server.tls,
             address: server.address,
-            takes_users: server.weight > 0,
+            has_weight: server.weight > 0,
             backup: server.backup,
         }
     }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
     Balancer, Binding, Choice, Failure, FetchError, Finding, Reply, RequestFilter, RequestView,
-    ResponseFilter, ResponseOutcome, ResponseView, Router, Step, Sticky,
+    ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
 };
 
 use super::bindings as said;
@@ -79,6 +79,10 @@ impl Balancer for WorkerPlugin {
             };
             Ok(picked.map(Slot))
         })
+    }
+
+    fn update(&self, pool: PoolIndex, servers: &[ServerView]) {
+        self.updated(pool, servers);
     }
 
     fn picked_stranger(&self, pool: PoolIndex, slot: Slot) {

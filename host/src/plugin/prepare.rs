@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ pub struct Seed {
 pub(super) struct Ready {
     pub(super) guest: Running,
     pub(super) interest: hook::Interest,
+    /// Which of the recipe's updates it knows.
+    pub(super) version: u64,
 }
 
 /// All that it takes to make the plugin's instance again.
@@ -96,11 +98,21 @@ pub(super) struct Recipe {
     pub(super) cpu_limit: Duration,
     memory: u64,
     pub(super) fetch_grants: Vec<PoolIndex>,
-    updates: Vec<(u32, Vec<said::Server>)>,
+    updates: Mutex<Updates>,
     state: Arc<PluginState>,
     pub(super) shared: Arc<PluginShared>,
     /// It takes too long to be made on a worker.
     pub(super) slow: AtomicBool,
+}
+
+/// A pool's servers.
+type Members = (u32, Arc<Vec<said::Server>>);
+
+/// What balancers were told last, by pool; each change makes another version.
+#[derive(Default)]
+struct Updates {
+    version: u64,
+    pools: Vec<Members>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +176,7 @@ impl Recipe {
         let updates = plan
             .updates
             .iter()
-            .map(|m| (m.pool.0, m.servers.iter().map(server).collect()));
+            .map(|m| (m.pool.0, Arc::new(m.servers.iter().map(server).collect())));
         Recipe {
             artifact: plan.artifact.clone(),
             context: said::Context {
@@ -176,7 +188,10 @@ impl Recipe {
             cpu_limit: settings.cpu_limit,
             memory: settings.memory,
             fetch_grants: settings.fetch_grants.clone(),
-            updates: updates.collect(),
+            updates: Mutex::new(Updates {
+                version: 0,
+                pools: updates.collect(),
+            }),
             state: runtime.state().of(&name),
             shared: PluginShared::new(&name, sha256, workers, runtime.ledger()),
             slow: AtomicBool::new(false),
@@ -212,12 +227,43 @@ impl Recipe {
                 .map_err(during("restore"))?
                 .map_err(PrepareError::Snapshot)?;
         }
-        for (pool, servers) in &self.updates {
+        let (version, updates) = self.updates();
+        for (pool, servers) in &updates {
             guest
                 .update(*pool, servers, limit)
                 .map_err(during("update"))?;
         }
-        Ok(Ready { guest, interest })
+        Ok(Ready {
+            guest,
+            interest,
+            version,
+        })
+    }
+
+    /// What instances are told from now on. Workers are told of the same change one by one: the version is theirs to compare.
+    pub(super) fn remember(
+        &self,
+        pool: PoolIndex,
+        servers: &[ServerView],
+    ) -> Arc<Vec<said::Server>> {
+        let servers = Arc::new(servers.iter().map(server).collect::<Vec<_>>());
+        let mut updates = self.lock();
+        updates.version += 1;
+        match updates.pools.iter_mut().find(|(known, _)| *known == pool.0) {
+            Some((_, known)) => *known = servers.clone(),
+            None => updates.pools.push((pool.0, servers.clone())),
+        }
+        servers
+    }
+
+    /// What there is to be told, and its version.
+    pub(super) fn updates(&self) -> (u64, Vec<Members>) {
+        let updates = self.lock();
+        (updates.version, updates.pools.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Updates> {
+        self.updates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn table(&self) -> &LocalStore {

@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
-use crate::hook::Failure;
+use crate::hook::{Failure, ServerView};
 use crate::state::LocalStore;
 
 use super::checks::Known;
@@ -140,6 +140,31 @@ impl WorkerPlugin {
         })
     }
 
+    /// The servers of a pool have changed. An instance that is yet to be made is told as it is made.
+    pub(super) fn updated(&self, pool: PoolIndex, servers: &[ServerView]) {
+        let servers = self.recipe.remember(pool, servers);
+        let Ok(mut place) = self.place.try_borrow_mut() else {
+            return;
+        };
+        let Seat::Seated(ready) = &mut place.seat else {
+            return;
+        };
+        if let Err(fault) = ready.guest.update(pool.0, &servers, SLOW_LIMIT) {
+            self.failed(&mut place, &fault);
+        }
+    }
+
+    /// What has changed while it was made elsewhere.
+    fn catch_up(&self, ready: &mut Ready) -> Result<(), Fault> {
+        let (version, updates) = self.recipe.updates();
+        if ready.version == version {
+            return Ok(());
+        }
+        ready.version = version;
+        let mut updates = updates.iter();
+        updates.try_for_each(|(pool, servers)| ready.guest.update(*pool, servers, SLOW_LIMIT))
+    }
+
     /// What it answered turned out, later, to be what it may not say.
     #[cold]
     pub(super) fn answered_badly(&self, detail: String) {
@@ -216,7 +241,11 @@ impl WorkerPlugin {
 
     fn made(&self, place: &mut Place, made: Result<Ready, PrepareError>) {
         match made {
-            Ok(ready) => {
+            Ok(mut ready) => {
+                if let Err(fault) = self.catch_up(&mut ready) {
+                    place.record.row = place.record.row.max(1);
+                    return self.failed(place, &fault);
+                }
                 place.seat = Seat::Seated(Box::new(ready));
                 if self.figures().quarantined.swap(false, Relaxed) {
                     let plugin = self.shared().name();

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
+use super::vitals::{Vitals, WHOLE};
 use crate::base::ids::Slot;
+use crate::config::checked::Passive;
 
 /// Most servers at one time, those of generations that still drain included.
 pub const MOST_SERVERS: usize = 1 << 17;
@@ -33,6 +37,9 @@ pub struct LiveTable {
     cells: Box<[Cell]>,
     start: Instant,
     names: Mutex<Names>,
+    suspects: Mutex<Vec<Arc<Server>>>,
+    /// Told when there is a suspect.
+    suspected: Notify,
 }
 
 #[derive(Default)]
@@ -55,6 +62,9 @@ pub struct Server {
     identity: Identity,
     slot: Slot,
     table: Arc<LiveTable>,
+    pub vitals: Vitals,
+    /// The weight without slow start, in 256ths.
+    full_weight: AtomicU32,
 }
 
 impl LiveTable {
@@ -70,6 +80,8 @@ impl LiveTable {
             cells,
             start: Instant::now(),
             names: Mutex::default(),
+            suspects: Mutex::default(),
+            suspected: Notify::new(),
         })
     }
 
@@ -99,9 +111,23 @@ impl LiveTable {
             identity: identity.clone(),
             slot: Slot(slot),
             table: self.clone(),
+            vitals: Vitals::default(),
+            full_weight: AtomicU32::new(0),
         });
         names.known.insert(identity, Arc::downgrade(&server));
         Some(server)
+    }
+
+    /// The servers that have failed too often for their pool's rules, once there are any.
+    pub async fn suspects(&self) -> Vec<Arc<Server>> {
+        loop {
+            let suspects =
+                std::mem::take(&mut *self.suspects.lock().unwrap_or_else(PoisonError::into_inner));
+            if !suspects.is_empty() {
+                return suspects;
+            }
+            self.suspected.notified().await;
+        }
     }
 
     /// Where the cells begin, and how many: for the compile-time builtins. The table must outlive the reader.
@@ -174,9 +200,45 @@ impl Server {
         self.table.ewma_us(self.slot)
     }
 
-    /// Sets the effective weight, in 256ths.
+    /// Sets the weight, in 256ths; while the server starts slowly, what is in effect is less.
     pub fn set_weight(&self, weight: u32) {
+        self.full_weight.store(weight, Relaxed);
+        self.weigh();
+    }
+
+    /// Sets how much of its weight the server has, of [`WHOLE`].
+    pub fn set_share(&self, share: u32) {
+        self.vitals.set_share(share);
+        self.weigh();
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.table.weight(self.slot)
+    }
+
+    fn weigh(&self) {
+        let full = u64::from(self.full_weight.load(Relaxed));
+        let part = full * u64::from(self.vitals.share()) / u64::from(WHOLE);
+        // Little is not none, which would mean that nobody new may come.
+        let weight = part.max(full.min(1)) as u32;
         self.cell().weight.store(weight, Relaxed);
+    }
+
+    /// A request went well, where the pool has rules for that.
+    pub fn succeeded(&self, rules: &Passive) {
+        self.vitals.succeeded(rules, self.table.now_ms());
+    }
+
+    /// A request failed in a way that counts.
+    pub fn failed(self: &Arc<Self>, rules: &Passive) {
+        if self.vitals.failed(rules, self.table.now_ms()) {
+            self.table
+                .suspects
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(self.clone());
+            self.table.suspected.notify_one();
+        }
     }
 
     /// Counts a request as in flight until the guard is dropped.

@@ -1,5 +1,7 @@
-//! Servers as the whole process sees them: their live counters, kept by identity across generations.
+//! Servers as the whole process sees them: their live counters and their health, kept by identity across generations.
 
 pub mod live;
+pub mod vitals;
 
 pub use live::{LiveTable, Server};
+pub use vitals::Vitals;

@@ -25,7 +25,16 @@ pub fn status(proxy: &Value) -> String {
     last_change(&mut out, &proxy["last_change"]);
     let columns = ["name", "addresses", "filters", "router", "pool"];
     out += &format!("\n{}", rows("listener", &columns, &proxy["listeners"]));
-    let columns = ["name", "address", "weight", "state", "in_flight", "ewma_us"];
+    let columns = [
+        "name",
+        "address",
+        "weight",
+        "state",
+        "health",
+        "last_probe",
+        "in_flight",
+        "ewma_us",
+    ];
     for pool in list(&proxy["pools"]) {
         let (name, balancer) = (text(&pool["name"]), text(&pool["balancer"]));
         let _ = write!(
@@ -125,7 +134,7 @@ mod tests {
             "last_change": {"at": "y", "what": "reload", "result": "rejected", "problems": ["bad\u{1b}[2J\nline"]},
             "listeners": [{"name": "web", "addresses": ["127.0.0.1:80"], "filters": [], "router": null, "pool": "app"}],
             "pools": [{"name": "app", "balancer": "round-robin", "servers": [{"name": "a", "address": "h:1", "weight": 1,
-                "state": "ready", "in_flight": 2, "ewma_us": 30}]}],
+                "state": "ready", "health": "up", "last_probe": "status 200", "in_flight": 2, "ewma_us": 30}]}],
             "plugins": [],
         });
         let shown = super::status(&status);
@@ -133,7 +142,7 @@ mod tests {
         assert!(shown.contains("bad\\u{1b}[2J\nline"), "{shown}");
         assert!(shown.contains("listener  addresses     filters  router  pool\nweb       127.0.0.1:80  -        -       app"), "{shown}");
         assert!(
-            shown.contains("a       h:1      1       ready  2          30"),
+            shown.contains("a       h:1      1       ready  up      status 200  2          30"),
             "{shown}"
         );
     }

@@ -10,6 +10,7 @@ use super::source::Source;
 use super::written::File;
 
 mod bodies;
+mod health;
 mod listeners;
 mod names;
 mod plugins;

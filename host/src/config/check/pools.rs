@@ -1,5 +1,8 @@
 //! `[[pool]]` sections and their servers.
 
+use std::sync::Arc;
+
+use super::health::passive;
 use super::uses::Uses;
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
 use crate::config::checked::{PluginUse, Pool, PoolTimeouts, Server};
@@ -33,6 +36,13 @@ impl Check<'_> {
             },
             retries: written.retries.value.0 as u32,
             http: written.http.value,
+            health: written
+                .health
+                .given()
+                .map(|h| Arc::new(self.probe(&h.value))),
+            passive: written.passive.given().map(|p| Arc::new(passive(&p.value))),
+            slow_start: written.slow_start.value.0,
+            panic_threshold: written.panic_threshold.value.0,
             servers,
             tls: self.pool_tls(written),
             span: written.span.clone(),
@@ -74,7 +84,12 @@ impl Check<'_> {
         let differ = servers
             .windows(2)
             .any(|pair| pair[0].weight != pair[1].weight);
-        let default = if differ { WEIGHTED } else { ROUND_ROBIN };
+        let grow = !written.slow_start.value.0.is_zero();
+        let default = if differ || grow {
+            WEIGHTED
+        } else {
+            ROUND_ROBIN
+        };
         if written.balancer.is_absent() {
             return self.default_use(default, &written.span, uses);
         }

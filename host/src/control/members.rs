@@ -1,0 +1,94 @@
+//! Joins the servers' health with the rest: what a generation wants watched, and who is told when a state has changed.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::base::ids::{Generation, PoolIndex};
+use crate::config::checked;
+use crate::health::{PoolPlan, ServerPlan};
+use crate::hook::ServerView;
+use crate::pipeline::Site;
+use crate::upstream::Server;
+
+use super::draft;
+use super::generation::Running;
+use super::shared::Shared;
+
+/// Changes that come so soon after each other are told together.
+const TOGETHER: Duration = Duration::from_millis(10);
+
+/// What is to be watched of this generation's servers.
+pub fn plan(running: &Running) -> Vec<PoolPlan> {
+    let pools = running.config.pools.iter().zip(&running.servers);
+    pools
+        .map(|(pool, servers)| of_pool(pool, servers))
+        .collect()
+}
+
+fn of_pool(pool: &checked::Pool, servers: &[Arc<Server>]) -> PoolPlan {
+    let servers = pool.servers.iter().zip(servers);
+    PoolPlan {
+        name: pool.name.clone(),
+        probe: pool.health.clone(),
+        passive: pool.passive.clone(),
+        slow_start: pool.slow_start,
+        panic_threshold: pool.panic_threshold,
+        servers: servers
+            .map(|(written, live)| ServerPlan {
+                live: live.clone(),
+                weight: written.weight,
+                backup: written.backup,
+            })
+            .collect(),
+    }
+}
+
+/// Tells the balancers of every worker about pools where a server has changed, by their names.
+pub async fn tell_balancers(shared: Arc<Shared>, mut changed: mpsc::UnboundedReceiver<String>) {
+    while let Some(first) = changed.recv().await {
+        tokio::time::sleep(TOGETHER).await;
+        let mut pools = BTreeSet::from([first]);
+        while let Ok(another) = changed.try_recv() {
+            pools.insert(another);
+        }
+        // A generation that comes meanwhile knows the states, and has this told once more.
+        let Some(running) = shared.running() else {
+            continue;
+        };
+        for name in pools {
+            tell(&shared, &running, &name).await;
+        }
+    }
+}
+
+async fn tell(shared: &Shared, running: &Running, name: &str) {
+    let mut pools = running.config.pools.iter();
+    let Some(at) = pools.position(|pool| pool.name == name) else {
+        return;
+    };
+    let (pool, servers) = (&running.config.pools[at], &running.servers[at]);
+    let views = pool.servers.iter().zip(servers).map(|pair| ServerView {
+        state: pair.1.vitals.state(),
+        ..draft::view(pair)
+    });
+    let views: Arc<Vec<_>> = Arc::new(views.collect());
+    let told = shared.workers.iter().map(|worker| {
+        let (views, generation) = (views.clone(), running.generation);
+        worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))
+    });
+    futures_util::future::join_all(told).await;
+}
+
+fn update(site: &Site, generation: Generation, index: PoolIndex, views: &[ServerView]) {
+    // Another generation counts its pools otherwise.
+    if site.generation != generation {
+        return;
+    }
+    if let Some(pool) = site.pool(index) {
+        pool.balancer.1.update(index, views);
+    }
+}

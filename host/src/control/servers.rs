@@ -1,0 +1,136 @@
+//! What Prometheus is told of each server: whether it is up, its probes, its comings and goings.
+
+use std::fmt::Error;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::generation::Running;
+use super::shared::Shared;
+use crate::upstream::{Server, Vitals};
+
+/// Weak: the registry lives in the handle that also holds the state.
+pub struct Servers(pub Weak<Shared>);
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Servers")
+    }
+}
+
+impl Collector for Servers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(running) = self.0.upgrade().and_then(|shared| shared.running()) else {
+            return Ok(());
+        };
+        up(&mut encoder, &running)?;
+        probes(&mut encoder, &running)?;
+        probe_duration(&mut encoder, &running)?;
+        transitions(&mut encoder, &running)?;
+        ejections(&mut encoder, &running)
+    }
+}
+
+fn up(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let kind = ConstGauge::new(0u64).metric_type();
+    let help = "1 unless probes or failed requests speak against the server";
+    let mut family = encoder.encode_descriptor("tidegate_server_up", help, None, kind)?;
+    for server in running.servers.iter().flatten() {
+        let up = ConstGauge::new(u64::from(server.vitals.is_healthy()));
+        up.encode(family.encode_family(&labels(server))?)?;
+    }
+    Ok(())
+}
+
+fn probes(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let results: [(&str, Count); 2] = [
+        ("passed", |vitals| &vitals.counts.probes_passed),
+        ("failed", |vitals| &vitals.counts.probes_failed),
+    ];
+    let servers = probed(running);
+    counters(
+        encoder,
+        ("tidegate_server_probes", "Probes"),
+        "result",
+        &results,
+        servers,
+    )
+}
+
+fn probe_duration(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let kind = ConstGauge::new(0.0).metric_type();
+    let name = "tidegate_server_probe_duration_seconds";
+    let help = "How long the last probe took";
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for server in probed(running) {
+        if let Some(probe) = server.vitals.last_probe() {
+            let took = ConstGauge::new(probe.took.as_secs_f64());
+            took.encode(family.encode_family(&labels(server))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn transitions(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let to: [(&str, Count); 2] = [
+        ("up", |vitals| &vitals.counts.went_up),
+        ("down", |vitals| &vitals.counts.went_down),
+    ];
+    let what = (
+        "tidegate_server_transitions",
+        "How often probes found the server up again, or down",
+    );
+    counters(encoder, what, "to", &to, probed(running))
+}
+
+fn ejections(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let why: [(&str, Count); 1] = [("requests", |vitals| &vitals.counts.ejections)];
+    let pools = running.config.pools.iter().zip(&running.servers);
+    let watched = pools.filter(|(pool, _)| pool.passive.is_some());
+    let servers = watched.flat_map(|(_, servers)| servers).map(|s| &**s);
+    let what = (
+        "tidegate_server_ejections",
+        "How often the server was taken out for the requests that it failed",
+    );
+    counters(encoder, what, "reason", &why, servers)
+}
+
+type Count = fn(&Vitals) -> &AtomicU64;
+
+/// A family of counters: for each server one a value of the label.
+fn counters<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &'static str,
+    values: &[(&'static str, Count)],
+    servers: impl Iterator<Item = &'a Server>,
+) -> Result<(), Error> {
+    let kind = ConstCounter::new(0u64).metric_type();
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for server in servers {
+        let [pool, name] = labels(server);
+        for (value, count) in values {
+            let count = ConstCounter::new(count(&server.vitals).load(Relaxed));
+            count.encode(family.encode_family(&[pool, name, (label, *value)])?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Of the pools that have probes.
+fn probed(running: &Running) -> impl Iterator<Item = &Server> {
+    let pools = running.config.pools.iter().zip(&running.servers);
+    let probed = pools.filter(|(pool, _)| pool.health.is_some());
+    probed
+        .flat_map(|(_, servers)| servers)
+        .map(|server| &**server)
+}
+
+fn labels(server: &Server) -> [(&str, &str); 2] {
+    let identity = server.identity();
+    [("pool", &identity.pool), ("server", &identity.name)]
+}
