@@ -25,6 +25,8 @@ pub enum Kind {
     Cost {
         connections: u32,
         path: &'static str,
+        /// Each request comes on a connection of its own.
+        fresh: bool,
     },
     /// Resident memory for each of so many idle keep-alive connections.
     Memory { connections: u32 },
@@ -70,6 +72,8 @@ pub struct Setup {
     /// Whether the peers are set up for bodies of 64 KB, at the price of memory: buffers of that size, splicing. Otherwise they have
     /// the buffers that they come with.
     pub peers_expect_large: bool,
+    /// Whether clients speak TLS, with an ECDSA certificate (P-256).
+    pub tls: bool,
 }
 
 /// What the proxy decides by.
@@ -98,6 +102,7 @@ const ROUTED: Setup = Setup {
     workers: 1,
     peers_tell_all: false,
     peers_expect_large: false,
+    tls: false,
 };
 
 const OWN: Setup = Setup {
@@ -125,6 +130,7 @@ pub fn chosen(names: &[String]) -> Result<Vec<Scenario>, String> {
 
 pub fn all() -> Vec<Scenario> {
     let mut all = costs();
+    all.extend(secured());
     all.extend([plugins(), idle(), latency(), workers(), swap()]);
     all
 }
@@ -133,7 +139,11 @@ fn costs() -> Vec<Scenario> {
     let cost = |name, what, connections, path, setup, goals| Scenario {
         name,
         what,
-        kind: Kind::Cost { connections, path },
+        kind: Kind::Cost {
+            connections,
+            path,
+            fresh: false,
+        },
         variants: vec![variant(name, setup, goals)],
         peers: true,
     };
@@ -198,6 +208,34 @@ fn costs() -> Vec<Scenario> {
     ]
 }
 
+/// wrk resumes no session: a connection a request is a full handshake a request.
+fn secured() -> Vec<Scenario> {
+    let setup = Setup {
+        tls: true,
+        ..ROUTED
+    };
+    let cost = |name, what, connections, fresh| Scenario {
+        name,
+        what,
+        kind: Kind::Cost {
+            connections,
+            path: "/1k",
+            fresh,
+        },
+        variants: vec![variant(name, setup, vec![Goal::OfHaproxy(0.60)])],
+        peers: true,
+    };
+    vec![
+        cost("tls-1k", "1 KB over TLS, 128 connections", 128, false),
+        cost(
+            "tls-handshake",
+            "1 KB over TLS, a full handshake a request, 64 connections at a time",
+            64,
+            true,
+        ),
+    ]
+}
+
 fn plugins() -> Scenario {
     let with = |name, filters| variant(name, Setup { filters, ..ROUTED }, vec![]);
     Scenario {
@@ -206,6 +244,7 @@ fn plugins() -> Scenario {
         kind: Kind::Cost {
             connections: 128,
             path: "/1k",
+            fresh: false,
         },
         variants: vec![
             with("h1-plugins-0", 0),

@@ -8,7 +8,7 @@ use super::generation::{Kept, Secured};
 use super::shared::Shared;
 use crate::config::checked::{HttpVersion, Listener, Pool};
 use crate::config::{Config, Problem};
-use crate::tls::{self, Flaw};
+use crate::tls::{self, Flaws};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ impl Found {
         Some(same.cloned().unwrap_or_else(|| Arc::new(fresh)))
     }
 
-    fn tell(&mut self, flaws: Vec<(crate::config::Span, Flaw)>) {
+    fn tell(&mut self, flaws: Flaws) {
         for (span, flaw) in flaws {
             let list = if flaw.usable {
                 &mut self.warnings

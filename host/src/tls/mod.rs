@@ -43,6 +43,9 @@ pub struct Flaw {
     pub usable: bool,
 }
 
+/// Flaws, each with the place that names the file.
+pub type Flaws = Vec<(Span, Flaw)>;
+
 impl Flaw {
     fn fatal(says: impl Into<String>, remedy: impl Into<String>) -> Flaw {
         Flaw {

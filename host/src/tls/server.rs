@@ -20,9 +20,9 @@ use super::choice::Choice;
 use super::counts::{Counts, Reason};
 use super::sessions::{Domain, Sessions};
 use super::watched::Watched;
-use super::{Flaw, PROVIDER, pem, secured, subject};
+use super::{Flaw, Flaws, PROVIDER, pem, secured, subject};
 use crate::config::checked::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
-use crate::config::problem::{Located, Span};
+use crate::config::problem::Located;
 use crate::hook::TlsFacts;
 use crate::net::Stream;
 
@@ -77,7 +77,7 @@ impl Server {
         settings: &ListenerTls,
         alpn: Vec<Vec<u8>>,
         sessions: &Sessions,
-    ) -> Result<(Server, Vec<(Span, Flaw)>), Vec<(Span, Flaw)>> {
+    ) -> Result<(Server, Flaws), Flaws> {
         let mut flaws = Vec::new();
         let mut entries = Vec::new();
         for named in &settings.certificates {
@@ -307,7 +307,7 @@ fn read_all(named: &Located<CertificateFiles>) -> (Vec<Entry>, Vec<Flaw>) {
 }
 
 /// Certificates that clients would refuse, or never get, with the place that names each.
-fn unfit(settings: &ListenerTls, entries: &[Entry]) -> Vec<(Span, Flaw)> {
+fn unfit(settings: &ListenerTls, entries: &[Entry]) -> Flaws {
     let now = certificate::now();
     let read = entries.iter().filter_map(|e| e.certificate.as_ref());
     let mut unfit = Vec::new();

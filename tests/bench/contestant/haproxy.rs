@@ -11,12 +11,16 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
     let config = format!(
         "global\n nbthread {workers}\n maxconn 6000\n stats socket {socket} mode 600\n{script}\
          defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n option forwardfor\n http-reuse always\n{large}\
-         frontend web\n bind 127.0.0.1:{port}\n{rules} default_backend app\n{backends}",
+         frontend web\n bind 127.0.0.1:{port}{tls}\n{rules} default_backend app\n{backends}",
         workers = setup.workers,
         socket = place.folder.join(SOCKET).display(),
         script = script(setup, place)?,
         large = if setup.peers_expect_large { LARGE } else { "" },
         port = place.port,
+        tls = match setup.tls {
+            true => format!(" ssl crt {}", place.certificate()),
+            false => String::new(),
+        },
         rules = rules(setup),
         backends = backends(setup, place),
     );

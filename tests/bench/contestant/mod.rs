@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tidegate_tests::Port;
+use tidegate_tests::{Authority, Port};
 
 use crate::machine::{self, Cpus};
 use crate::options::Options;
@@ -44,6 +44,7 @@ pub struct Proxy {
     pub running: Running,
     admin: Port,
     program: Program,
+    tls: bool,
 }
 
 /// Those that take part, HAProxy first; and why others don't.
@@ -98,12 +99,16 @@ impl Contestant {
     pub fn start(&self, setup: &Setup, origin: &Origin, cpus: &Cpus) -> Result<Proxy, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (port, admin) = (Port::free(), Port::free());
+        let authority = setup.tls.then(|| Authority::new("bench"));
         let place = Place {
             folder: folder.path(),
             port: port.number(),
             admin: admin.number(),
             servers: origin.servers(setup.servers),
         };
+        if let Some(authority) = &authority {
+            place.write(CERTIFICATE, &authority.issue(&["bench.example"]).bundle())?;
+        }
         let command = match self.program {
             Program::Haproxy => haproxy::command(&self.path, setup, &place)?,
             Program::Nginx => nginx::command(&self.path, setup, &place)?,
@@ -114,8 +119,10 @@ impl Contestant {
             running,
             admin,
             program: self.program,
+            tls: setup.tls,
         };
-        proof::of(&proxy, setup).map_err(|words| format!("{}: {words}", self.name))?;
+        proof::of(&proxy, setup, authority.as_ref())
+            .map_err(|words| format!("{}: {words}", self.name))?;
         Ok(proxy)
     }
 }
@@ -123,6 +130,10 @@ impl Contestant {
 impl Proxy {
     pub fn port(&self) -> u16 {
         self.running.port().number()
+    }
+
+    pub fn speaks_tls(&self) -> bool {
+        self.tls
     }
 
     /// Open connections from clients, for each worker.
@@ -140,6 +151,9 @@ impl Proxy {
     }
 }
 
+/// Chain and key, beside the configuration, where there is TLS.
+const CERTIFICATE: &str = "site.pem";
+
 /// Where a contestant lives, and its servers.
 struct Place<'a> {
     folder: &'a Path,
@@ -149,6 +163,10 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    fn certificate(&self) -> String {
+        self.folder.join(CERTIFICATE).display().to_string()
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<String, String> {
         let path = self.folder.join(name);
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;

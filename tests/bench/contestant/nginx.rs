@@ -25,10 +25,17 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
     };
     let location = format!("{{ proxy_pass http://{pool}; }}");
     let http = format!(
-        "{script}{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096;\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
+        "{script}{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096{tls};\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
          proxy_http_version 1.1;\n{buffers}{headers} location /1k {location}\n location /64k {location}\n location / {location}\n}}\n",
         upstreams = upstreams(setup, place),
         port = place.port,
+        tls = match setup.tls {
+            true => format!(
+                " ssl; ssl_certificate {0}; ssl_certificate_key {0}",
+                place.certificate()
+            ),
+            false => String::new(),
+        },
         buffers = if setup.peers_expect_large { LARGE } else { "" },
         headers = headers(setup),
     );

@@ -1,6 +1,8 @@
 //! Proof that a started proxy does what the setup asks of all: a proxy that leaves something out would win by it.
 
-use tidegate_tests::{Client, Message};
+use std::io::{BufReader, Read, Write};
+
+use tidegate_tests::{Authority, Client, Message, tls_connect};
 
 use super::origin::SEEN;
 use super::{Program, Proxy, filter_headers};
@@ -9,10 +11,30 @@ use crate::scenario::{Logic, Setup};
 /// More than the 1,000 after which nginx closes a connection unless it is told otherwise.
 const REQUESTS: usize = 1_100;
 
-pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
-    let mut client =
-        Client::try_connect(proxy.running.port().address()).map_err(|e| e.to_string())?;
-    let seen = ask(&mut client, SEEN)?.text();
+/// `authority`: whose certificate it has, if it speaks TLS.
+pub fn of(proxy: &Proxy, setup: &Setup, authority: Option<&Authority>) -> Result<(), String> {
+    let address = proxy.running.port().address();
+    match authority {
+        Some(authority) => {
+            let mut stream = BufReader::new(tls_connect(address, authority, "bench.example"));
+            all(proxy, setup, |path| over(&mut stream, path))
+        }
+        None => {
+            let mut client = Client::try_connect(address).map_err(|e| e.to_string())?;
+            all(proxy, setup, |path| {
+                let answer = client.try_ask(&request(path)).map_err(|e| e.to_string())?;
+                good(path, answer)
+            })
+        }
+    }
+}
+
+fn all(
+    proxy: &Proxy,
+    setup: &Setup,
+    mut ask: impl FnMut(&str) -> Result<Message, String>,
+) -> Result<(), String> {
+    let seen = ask(SEEN)?.text();
     let lacking: Vec<String> = expected(setup, proxy.program)
         .into_iter()
         .filter(|line| !has(&seen, line))
@@ -21,8 +43,8 @@ pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
         return Err(format!("the server was not told {lacking:?}, but:\n{seen}"));
     }
     for number in 1..=REQUESTS {
-        let answer = ask(&mut client, "/1k")
-            .map_err(|words| format!("request {number} on one connection: {words}"))?;
+        let answer =
+            ask("/1k").map_err(|words| format!("request {number} on one connection: {words}"))?;
         if answer.body.len() != 1024 {
             return Err(format!("1,024 bytes became {}", answer.body.len()));
         }
@@ -30,9 +52,18 @@ pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-fn ask(client: &mut Client, path: &str) -> Result<Message, String> {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: bench.example\r\nx-tenant: beta\r\n\r\n");
-    let answer = client.try_ask(&request).map_err(|e| e.to_string())?;
+fn over<S: Read + Write>(stream: &mut BufReader<S>, path: &str) -> Result<Message, String> {
+    let asked = stream.get_mut().write_all(request(path).as_bytes());
+    asked.map_err(|e| e.to_string())?;
+    let answer = Message::read_response(stream, false).map_err(|e| e.to_string())?;
+    good(path, answer.ok_or("the connection was closed")?)
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: bench.example\r\nx-tenant: beta\r\n\r\n")
+}
+
+fn good(path: &str, answer: Message) -> Result<Message, String> {
     match answer.status() {
         200 => Ok(answer),
         status => Err(format!("{path} got {status}")),
@@ -48,7 +79,11 @@ fn expected(setup: &Setup, program: Program) -> Vec<String> {
     if setup.peers_tell_all || program == Program::Tidegate {
         lines.extend(
             [
-                "x-forwarded-proto=http",
+                if setup.tls {
+                    "x-forwarded-proto=https"
+                } else {
+                    "x-forwarded-proto=http"
+                },
                 "x-forwarded-host=bench.example",
                 "x-real-ip=127.0.0.1",
                 "x-request-id=",

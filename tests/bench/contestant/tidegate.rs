@@ -12,11 +12,15 @@ use crate::scenario::{Logic, Setup};
 pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>, String> {
     let config = format!(
         "[proxy]\nworkers = {workers}\n[admin]\nbind = \"127.0.0.1:{admin}\"\ntoken = \"{TOKEN}\"\n[log]\naccess = \"off\"\n{plugins}\
-         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:{port}\"\npool = \"app\"\n{way}{pools}",
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:{port}\"\npool = \"app\"\n{tls}{way}{pools}",
         workers = setup.workers,
         admin = place.admin,
         plugins = plugins(setup, place)?,
         port = place.port,
+        tls = match setup.tls {
+            true => format!("tls = {{ certificates = {:?} }}\n", place.certificate()),
+            false => String::new(),
+        },
         way = way(setup),
         pools = pools(setup, place),
     );

@@ -11,18 +11,45 @@ pub struct Load {
     pub failures: u64,
 }
 
+/// What is asked for, and how.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    pub path: &'a str,
+    pub tls: bool,
+    /// On a connection of its own.
+    pub fresh: bool,
+}
+
+impl Ask<'_> {
+    pub fn plain(path: &str) -> Ask<'_> {
+        Ask {
+            path,
+            tls: false,
+            fresh: false,
+        }
+    }
+}
+
 pub fn run(
     port: u16,
-    path: &str,
+    ask: Ask<'_>,
     connections: u32,
     seconds: u32,
     cpu: usize,
 ) -> Result<Load, String> {
+    let Ask { path, tls, fresh } = ask;
+    let scheme = if tls { "https" } else { "http" };
+    let close: &[&str] = if fresh {
+        &["-H", "connection: close"]
+    } else {
+        &[]
+    };
     let output = detached(&cpu.to_string())
         .args(["wrk", "-t1"])
         .args([&format!("-c{connections}"), &format!("-d{seconds}s")])
         .args(["-H", "x-tenant: beta"])
-        .arg(format!("http://127.0.0.1:{port}{path}"))
+        .args(close)
+        .arg(format!("{scheme}://127.0.0.1:{port}{path}"))
         .output()
         .map_err(|e| format!("wrk: {e}"))?;
     read(&output)

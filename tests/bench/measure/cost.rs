@@ -4,13 +4,13 @@ use super::{Place, Sample};
 use crate::load::wrk;
 
 /// A second of load before anything is counted: connections to servers are made in it, and memory is touched.
-pub fn sample(place: &Place, connections: u32, path: &str) -> Result<Sample, String> {
+pub fn sample(place: &Place, connections: u32, ask: wrk::Ask<'_>) -> Result<Sample, String> {
     let (port, cpu) = (place.proxy.port(), place.bench.cpus.load());
     let seconds = place.bench.seconds;
-    wrk::run(port, path, connections, 1, cpu)?;
+    wrk::run(port, ask, connections, 1, cpu)?;
     let accepted = place.origin.accepted()?;
     let before = place.proxy.running.cpu_ns();
-    let load = wrk::run(port, path, connections, seconds, cpu)?;
+    let load = wrk::run(port, ask, connections, seconds, cpu)?;
     let spent = place.proxy.running.cpu_ns() - before;
     // Asking for it is a connection too.
     let opened = place.origin.accepted()? - accepted - 1;

@@ -34,8 +34,8 @@ pub fn floor(bench: &Bench, origin: &Origin, connections: u32, rate: f64) -> Res
 
 /// Half of what the proxy can do, in requests a second.
 pub fn half_of_maximum(proxy: &Proxy, connections: u32, cpu: usize) -> Result<f64, String> {
-    wrk::run(proxy.port(), "/1k", connections, 1, cpu)?;
-    let load = wrk::run(proxy.port(), "/1k", connections, 2, cpu)?;
+    wrk::run(proxy.port(), wrk::Ask::plain("/1k"), connections, 1, cpu)?;
+    let load = wrk::run(proxy.port(), wrk::Ask::plain("/1k"), connections, 2, cpu)?;
     match load.requests {
         0 => Err("no request was answered, so that there is no rate".into()),
         requests => Ok(requests as f64 / 2.0 / 2.0),

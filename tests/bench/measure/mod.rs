@@ -15,6 +15,7 @@ use others::Others;
 use crate::contestant::origin::Origin;
 use crate::contestant::{Contestant, Program, Proxy};
 use crate::figures::median;
+use crate::load::wrk;
 use crate::machine::Cpus;
 use crate::scenario::{Kind, Scenario, Variant};
 
@@ -211,7 +212,14 @@ struct Place<'a> {
 impl Place<'_> {
     fn sample(&self, kind: &Kind, variant: &Variant) -> Result<Sample, String> {
         match kind {
-            Kind::Cost { connections, path } => cost::sample(self, *connections, path),
+            Kind::Cost {
+                connections,
+                path,
+                fresh,
+            } => {
+                let (tls, fresh) = (self.proxy.speaks_tls(), *fresh);
+                cost::sample(self, *connections, wrk::Ask { path, tls, fresh })
+            }
             Kind::Memory { connections } => memory::sample(self, *connections),
             Kind::Latency { connections } => latency::sample(self, *connections),
             Kind::Spread { connections } => {

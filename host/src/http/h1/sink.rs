@@ -191,7 +191,94 @@ pub fn decimal(mut number: u64, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::net::Stream;
+    use crate::net::stream::Layer;
+
+    /// Takes everything, and gives nothing to its socket before that is said to have room.
+    #[derive(Debug)]
+    struct Holding {
+        socket: TcpStream,
+        held: usize,
+        room: Rc<Cell<bool>>,
+    }
+
+    impl Layer for Holding {
+        fn socket(&self) -> &TcpStream {
+            &self.socket
+        }
+
+        fn holds(&self) -> bool {
+            self.held > 0
+        }
+    }
+
+    impl AsyncRead for Holding {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.room.get() {
+                return Poll::Pending;
+            }
+            self.held = 0;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_layer_holds_is_not_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let (socket, room) = (socket.await.unwrap(), Rc::new(Cell::new(false)));
+        let layer = Holding {
+            socket,
+            held: 0,
+            room: room.clone(),
+        };
+        let wire = Wire::new(Stream::Layered(Box::new(layer)), None);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut sink = Sink::new(Coding::Plain);
+        let send = |sink: &mut Sink, cx: &mut Context<'_>| {
+            let sent = sink.send(&wire, cx, |gather, _| {
+                gather.out.extend_from_slice(b"hello")
+            });
+            sent.unwrap();
+        };
+        send(&mut sink, &mut cx);
+        assert!(!sink.is_empty());
+        assert!(sink.poll_flush(&wire, &mut cx).is_pending());
+        room.set(true);
+        assert!(sink.poll_flush(&wire, &mut cx).is_ready());
+        assert!(sink.is_empty() && !wire.holds());
+    }
 
     #[test]
     fn chunks_carry_their_size() {
