@@ -76,6 +76,7 @@ fn a_response_filter_edits() {
             Edit::Set(n, v) => format!("set {n}: {}", v.to_str().unwrap()),
             Edit::Append(n, v) => format!("append {n}: {}", v.to_str().unwrap()),
             Edit::Remove(n) => format!("remove {n}"),
+            Edit::SetCookie(_, v) => format!("set-cookie {}", v.to_str().unwrap()),
         })
         .collect();
     let expected = [
