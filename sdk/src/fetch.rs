@@ -58,6 +58,9 @@ pub enum Step {
     Done(Outcome),
     /// Make this call, then resume with the number. At most 8 a request.
     Fetch(Fetch, u64),
+    /// It has decided, and this call is made behind the request, which doesn't wait for it: to keep something fresh.
+    /// [`resume`](FetchFilter::resume) is told the answer, and what it says then is dropped.
+    DoneAndFetch(Outcome, Fetch, u64),
 }
 
 impl From<Outcome> for Step {
@@ -164,6 +167,11 @@ impl Fetch {
     /// Makes it a step: after this call, resume with that number.
     pub fn then(self, state: u64) -> Step {
         Step::Fetch(self, state)
+    }
+
+    /// Makes it a call behind a decision: the request doesn't wait for it.
+    pub fn behind(self, decided: Outcome, state: u64) -> Step {
+        Step::DoneAndFetch(decided, self, state)
     }
 
     pub(crate) fn into_wit(self, context: &Context) -> wit::Fetch {
@@ -308,6 +316,9 @@ impl<P: FetchFilter> Instance<P> {
         match step {
             Step::Done(outcome) => wit::Step::Done(outcome),
             Step::Fetch(fetch, state) => wit::Step::Fetch((fetch.into_wit(&self.context), state)),
+            Step::DoneAndFetch(outcome, fetch, state) => {
+                wit::Step::DoneAndFetch((outcome, fetch.into_wit(&self.context), state))
+            }
         }
     }
 }

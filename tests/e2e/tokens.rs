@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tidegate_tests::{Origin, Port, Proxy, Setup, listener, pool, reply};
+use tidegate_tests::{Origin, Port, Proxy, Setup, listener, pool, reply, wait_until};
 
 #[test]
 fn each_kind_of_key_signs_by_its_own_algorithms() {
@@ -140,6 +142,37 @@ fn keys_are_fetched_from_the_issuer_once_for_all_workers() {
 }
 
 #[test]
+fn a_slow_issuer_keeps_nobody_waiting_once_there_are_keys() {
+    let key = Pair::p256();
+    let set = json!({ "keys": [key.jwk("e")] }).to_string();
+    let (asked, slow) = (AtomicUsize::new(0), Arc::new(Mutex::new(())));
+    let gate = slow.clone();
+    let idp = Origin::answering("idp", move |_, stream| {
+        // The second answer waits until the test is through.
+        if asked.fetch_add(1, SeqCst) > 0 {
+            drop(gate.lock());
+        }
+        reply(stream, 200, &[], &set)
+    });
+    let origin = Origin::named("a");
+    let settings = FETCHED.replace(" }", ", refresh = \"10s\" }");
+    let proxy = Proxy::start(site(&settings, &origin) + &pool("idp", "", &[&idp]));
+    let held = slow.lock().unwrap();
+    let token = key.token(json!({ "alg": "ES256", "kid": "e" }), good());
+    wait_until("the keys are fetched again", || {
+        let begun = Instant::now();
+        assert_eq!(ask(&proxy, &token).status(), 200);
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "it waited for the issuer"
+        );
+        idp.served() > 1
+    });
+    assert_eq!(ask(&proxy, &token).status(), 200);
+    drop(held);
+}
+
+#[test]
 fn without_the_issuer_nobody_comes_in() {
     let (key, origin, gone) = (Pair::ed25519(), Origin::named("a"), Port::free());
     let idp = format!(
@@ -160,7 +193,7 @@ const FETCHED: &str = "jwks = { pool = \"idp\", path = \"/jwks.json\", host = \"
 fn site(settings: &str, origin: &Origin) -> String {
     let plugin = format!(
         "[proxy]\nworkers = 3\n[[plugin]]\nname = \"token\"\nshipped = \"jwt\"\nconfig = {{ {settings} }}\n{}",
-        if settings == FETCHED {
+        if settings.starts_with("jwks = {") {
             "grants = [\"fetch:idp\"]\n"
         } else {
             ""

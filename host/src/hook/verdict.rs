@@ -66,6 +66,8 @@ pub enum Step {
     Done(Outcome),
     /// Make this call, then resume with the number beside it.
     Fetch(Box<Fetch>, u64),
+    /// Decided; the call is made behind the request, and what `resume` says of it is dropped.
+    DoneAndFetch(Outcome, Box<Fetch>, u64),
 }
 
 /// A call that the host makes for a filter.

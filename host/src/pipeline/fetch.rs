@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::pick::{Tried, pick};
 use super::site::{Member, PoolSite, Site};
 use super::worker::Worker;
+use crate::base::ids::Slot;
 use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
 use crate::http::client::{Answer, Connection, NoAnswer};
@@ -37,14 +38,31 @@ pub struct Breaker {
     open_until: Cell<Option<Instant>>,
 }
 
+/// By the pool's balancer, which may look at the request that it is for.
 pub async fn fetch(site: &Site, exchange: &Exchange, call: Fetch) -> Result<Reply, FetchError> {
+    let index = call.pool;
+    let choose = |pool, tried: &[Slot]| pick(pool, index, exchange, tried).ok();
+    bounded(site, &exchange.record.worker, call, choose).await
+}
+
+/// For no request: the pool's servers in turn.
+pub async fn behind(site: &Site, worker: &Worker, call: Fetch) -> Result<Reply, FetchError> {
+    bounded(site, worker, call, PoolSite::in_turn).await
+}
+
+async fn bounded<'a>(
+    site: &'a Site,
+    worker: &Worker,
+    call: Fetch,
+    choose: impl Fn(&'a PoolSite, &[Slot]) -> Option<&'a Member>,
+) -> Result<Reply, FetchError> {
     let pool = site.pool(call.pool).ok_or(FetchError::NotGranted)?;
-    let _permit = Permit::take(&exchange.record.worker).ok_or(FetchError::Refused)?;
+    let _permit = Permit::take(worker).ok_or(FetchError::Refused)?;
     if !pool.breaker.allows(Instant::now()) {
         return Err(FetchError::Refused);
     }
     let timeout = call.timeout;
-    let answer = tokio::time::timeout(timeout, ask(pool, exchange, call)).await;
+    let answer = tokio::time::timeout(timeout, ask(pool, call, choose)).await;
     let answer = answer.unwrap_or(Err(FetchError::Timeout));
     let failed = matches!(answer, Err(FetchError::Timeout | FetchError::Refused));
     pool.breaker.told(failed, Instant::now());
@@ -52,10 +70,14 @@ pub async fn fetch(site: &Site, exchange: &Exchange, call: Fetch) -> Result<Repl
 }
 
 /// Another server after a failed connect, as for any request.
-async fn ask(pool: &PoolSite, exchange: &Exchange, call: Fetch) -> Result<Reply, FetchError> {
+async fn ask<'a>(
+    pool: &'a PoolSite,
+    call: Fetch,
+    choose: impl Fn(&'a PoolSite, &[Slot]) -> Option<&'a Member>,
+) -> Result<Reply, FetchError> {
     let mut tried = Tried::new();
     let connected = loop {
-        let server = pick(pool, call.pool, exchange, &tried).map_err(|_| FetchError::Refused)?;
+        let server = choose(pool, &tried).ok_or(FetchError::Refused)?;
         match connection(server, tried.is_empty()).await {
             Some(connection) => break (server, connection),
             None if tried.len() as u32 >= pool.retries => return Err(FetchError::Refused),

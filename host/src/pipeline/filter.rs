@@ -11,7 +11,7 @@ use super::fetch;
 use super::respond::{self, Answer};
 use super::site::{Filter, ListenerSite, Site};
 use crate::config::checked::OnFailure;
-use crate::hook::{Decision, Failure, FetchError, Outcome, RequestFilter, Step};
+use crate::hook::{Decision, Failure, Fetch, FetchError, Outcome, RequestFilter, Step};
 
 /// Fetches that one filter may ask for in one request.
 const MOST_FETCHES: usize = 8;
@@ -53,7 +53,7 @@ async fn pass(
     let Some(plugin) = &filter.request else {
         return Ok(None);
     };
-    let outcome = match decide(site, &**plugin, exchange).await {
+    let outcome = match decide(site, plugin, exchange).await {
         Ok(outcome) => outcome,
         Err(_) => return failed(filter),
     };
@@ -78,13 +78,17 @@ fn failed(filter: &Filter) -> Result<Option<Answer>, Fault> {
 /// Asks the filter, and makes the calls that it asks for until it has decided.
 async fn decide(
     site: &Site,
-    filter: &dyn RequestFilter,
+    filter: &Rc<dyn RequestFilter>,
     exchange: &Exchange,
 ) -> Result<Outcome, Failure> {
     let mut step = filter.request(exchange)?;
     for _ in 0..MOST_FETCHES {
         let (call, state) = match step {
             Step::Done(outcome) => return Ok(outcome),
+            Step::DoneAndFetch(outcome, call, state) => {
+                behind(site, filter, exchange, *call, state);
+                return Ok(outcome);
+            }
             Step::Fetch(call, state) => (call, state),
         };
         let answer = if filter.may_fetch(call.pool) {
@@ -95,9 +99,34 @@ async fn decide(
         step = filter.resume(state, answer)?;
     }
     match step {
-        Step::Done(outcome) => Ok(outcome),
+        Step::Done(outcome) | Step::DoneAndFetch(outcome, ..) => Ok(outcome),
         Step::Fetch(..) => Err(Failure::Failed),
     }
+}
+
+/// Makes a call that the request doesn't wait for. It is dropped where a newer generation has come in between: what the plugin
+/// calls a pool may be another there.
+fn behind(
+    site: &Site,
+    filter: &Rc<dyn RequestFilter>,
+    exchange: &Exchange,
+    call: Fetch,
+    state: u64,
+) {
+    let worker = exchange.record.worker.clone();
+    let same = worker.site();
+    if same.generation != site.generation {
+        return;
+    }
+    let filter = filter.clone();
+    tokio::task::spawn_local(async move {
+        let answer = match filter.may_fetch(call.pool) {
+            true => fetch::behind(&same, &worker, call).await,
+            false => Err(FetchError::NotGranted),
+        };
+        // Whatever it says of it, there is no request to say it of.
+        let _ = filter.resume(state, answer);
+    });
 }
 
 /// Changes the request as the plugin says. Failed: its path is none.

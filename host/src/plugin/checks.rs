@@ -70,6 +70,10 @@ impl Known {
             said::Step::Fetch((fetch, state)) => self
                 .fetch(fetch)
                 .map(|fetch| hook::Step::Fetch(Box::new(fetch), state)),
+            said::Step::DoneAndFetch((outcome, fetch, state)) => {
+                let (outcome, fetch) = (self.outcome(outcome)?, self.fetch(fetch)?);
+                Ok(hook::Step::DoneAndFetch(outcome, Box::new(fetch), state))
+            }
         }
     }
 

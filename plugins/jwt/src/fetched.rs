@@ -1,11 +1,12 @@
-//! Keys that the issuer publishes. They are in the host's store, so that all workers know them and one request in a while pays
-//! for the call; the others go on with the keys that are there. What an instance has read of them it keeps.
+//! Keys that the issuer publishes. They are in the host's store, so that all workers know them. Only where there are none at all, or
+//! one is missing, a request waits for them; else they are fetched behind a request, which goes by those that are there. What an instance has
+//! read of them it keeps.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_sdk::{Answer, Context, Fetch, PoolIndex, Step, Ticket, now, settings, store};
+use tidegate_sdk::{Answer, Context, Fetch, PoolIndex, Ticket, now, settings, store};
 
 use crate::jwk;
 use crate::keys::Key;
@@ -24,6 +25,15 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// A token that waits for the keys.
 const WAITING: Duration = Duration::from_secs(30);
+
+/// Whether keys are to be fetched.
+pub enum Due {
+    No,
+    /// They are there, and old: the request goes by them, and doesn't wait for the new ones.
+    Behind(Fetch),
+    /// There are none, or not the one that is needed: the request waits, under that number.
+    Wait(Fetch, u64),
+}
 
 pub struct Fetched {
     pool: PoolIndex,
@@ -76,27 +86,36 @@ impl Fetched {
         })
     }
 
-    /// The call for this request to make, if it is its turn. The token waits in the store: the answer may come to another
-    /// instance.
-    pub fn due(&self, token: &str) -> Option<Step> {
-        let age = self.read();
-        let due = match age {
-            None => true,
-            Some(age) if age >= self.refresh => self.claim(),
-            Some(age) => age >= UNKNOWN && self.lacks(token) && self.claim(),
+    /// Whether this request is the one to have them fetched.
+    pub fn due(&self, token: &str) -> Due {
+        let Some(age) = self.read() else {
+            return self.wait(token);
         };
-        if !due {
-            return None;
+        let behind = age >= self.refresh && self.claim();
+        if behind {
+            return Due::Behind(self.call());
         }
+        // An issuer has new keys, or somebody makes names up: one request waits to find out.
+        match age >= UNKNOWN && self.lacks(token) && self.claim() {
+            true => self.wait(token),
+            false => Due::No,
+        }
+    }
+
+    /// The token waits in the store: the answer may come to another instance.
+    fn wait(&self, token: &str) -> Due {
         let number = self.waiting.next() + 1;
         store::set(waiting(number), token, Some(WAITING));
+        Due::Wait(self.call(), number)
+    }
+
+    fn call(&self) -> Fetch {
         let call = Fetch::pool(self.pool).get(&self.path).timeout(CALL);
         let call = call.header("accept", "application/jwk-set+json, application/json");
-        let call = match &self.host {
+        match &self.host {
             Some(host) => call.header("host", host.as_str()),
             None => call,
-        };
-        Some(call.then(number))
+        }
     }
 
     /// Takes the answer; gives the token that waited for it. None: nobody knows it any more.

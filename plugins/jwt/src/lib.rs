@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tidegate_sdk::prelude::*;
 
 use claims::Rules;
-use fetched::Fetched;
+use fetched::{Due, Fetched};
 use keys::Key;
 use settings::Settings;
 use token::Token;
@@ -82,10 +82,14 @@ impl FetchFilter for Jwt {
         };
         match &self.keys {
             Keys::Given(keys) => self.decide(text, keys).into(),
-            Keys::Fetched(fetched) => match fetched.due(text) {
-                Some(step) => step,
-                None => fetched.with(|keys| self.decide(text, keys)).into(),
-            },
+            Keys::Fetched(fetched) => {
+                let decide = || fetched.with(|keys| self.decide(text, keys));
+                match fetched.due(text) {
+                    Due::No => decide().into(),
+                    Due::Behind(call) => call.behind(decide(), 0),
+                    Due::Wait(call, number) => call.then(number),
+                }
+            }
         }
     }
 

@@ -373,20 +373,35 @@ fn keys_are_fetched_once_for_all_workers() {
 }
 
 #[test]
-fn keys_are_fetched_again_by_one_and_the_old_ones_go_on() {
+fn keys_are_fetched_again_behind_a_request_and_the_old_ones_go_on() {
     let plugin = fetching();
     let (other, token) = (plugin.another_worker(), signed(&plugin, "a"));
     let (_, state) = plugin.request(&bearer(&token)).fetch();
     plugin.resume(state, set_of("a")).outcome();
     plugin.host().advance(Duration::from_secs(301));
-    let (_, state) = plugin.request(&bearer(&token)).fetch();
-    assert_eq!(said(&other, &token).0, 200);
+    let step = plugin.request(&bearer(&token));
+    assert!(matches!(step, Step::DoneAndFetch(..)), "{step:?}");
+    assert_eq!(told(step.outcome()).0, 200);
     assert_eq!(
-        told(plugin.resume(state, FetchError::Timeout).outcome()).0,
-        200
+        other.request(&bearer(&token)),
+        Step::Done(next()),
+        "one is enough"
     );
-    assert_eq!(said(&plugin, &token).0, 200, "not the very next");
-    plugin.host().advance(Duration::from_secs(86_400));
+    plugin.resume(0, FetchError::Timeout);
+    assert_eq!(
+        plugin.request(&bearer(&token)),
+        Step::Done(next()),
+        "not the very next"
+    );
+    plugin.host().advance(Duration::from_secs(11));
+    plugin.request(&bearer(&token)).fetch();
+    other.resume(0, set_of("b"));
+    assert_eq!(
+        said(&plugin, &token),
+        refused("unknown key"),
+        "the new ones are known to all"
+    );
+    plugin.host().advance(Duration::from_secs(86_401));
     let (_, state) = plugin.request(&bearer(&token)).fetch();
     let outcome = plugin.resume(state, FetchError::Refused).outcome();
     assert_eq!(told(outcome), (503, "token: no keys".into()), "too old");
@@ -399,13 +414,13 @@ fn a_new_key_is_found_and_made_up_ones_are_not_looked_for_all_the_time() {
     let (_, state) = plugin.request(&bearer(&token)).fetch();
     plugin.resume(state, set_of("a")).outcome();
     let new = signed(&plugin, "b");
-    assert_eq!(
-        said(&plugin, &new),
-        refused("unknown key"),
+    assert!(
+        matches!(plugin.request(&bearer(&new)), Step::Done(_)),
         "fetched a moment ago"
     );
     plugin.host().advance(Duration::from_secs(31));
     let (_, state) = plugin.request(&bearer(&new)).fetch();
+    assert_eq!(said(&plugin, &new), refused("unknown key"), "one waits");
     assert_eq!(told(plugin.resume(state, set_of("b")).outcome()).0, 200);
     assert_eq!(said(&plugin, &token), refused("unknown key"));
 }

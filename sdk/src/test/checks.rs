@@ -66,6 +66,10 @@ pub(super) fn step(step: &Step, context: &Context) -> Checked {
     match step {
         Step::Done(done) => outcome(done, context),
         Step::Fetch(call, _) => fetch(&call.clone().into_wit(context), context),
+        Step::DoneAndFetch(done, call, _) => {
+            outcome(done, context)?;
+            fetch(&call.clone().into_wit(context), context)
+        }
     }
 }
 

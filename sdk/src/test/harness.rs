@@ -193,18 +193,18 @@ impl<P: FetchFilter> Harness<P> {
 }
 
 impl Step {
-    /// What was decided. In a test: panics when it is a fetch.
+    /// What was decided. In a test: panics when it is a fetch that the request waits for.
     pub fn outcome(self) -> Outcome {
         match self {
-            Step::Done(outcome) => outcome,
+            Step::Done(outcome) | Step::DoneAndFetch(outcome, ..) => outcome,
             Step::Fetch(fetch, _) => panic!("a decision was expected, and a fetch came: {fetch:?}"),
         }
     }
 
-    /// The call to be made, and the number given with it. In a test: panics when it is a decision.
+    /// The call to be made, now or behind the request, and the number given with it. In a test: panics when it is a decision.
     pub fn fetch(self) -> (crate::Fetch, u64) {
         match self {
-            Step::Fetch(fetch, state) => (fetch, state),
+            Step::Fetch(fetch, state) | Step::DoneAndFetch(_, fetch, state) => (fetch, state),
             Step::Done(outcome) => panic!("a fetch was expected, and a decision came: {outcome:?}"),
         }
     }

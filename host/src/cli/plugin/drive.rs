@@ -86,6 +86,13 @@ impl<'a> Play<'a> {
                         ..Got::of_outcome(outcome, &self.actor.names)
                     });
                 }
+                hook::Step::DoneAndFetch(outcome, fetch, _) => {
+                    fetches.push(of_fetch(&fetch, &self.actor.names));
+                    return Ok(Got {
+                        fetches,
+                        ..Got::of_outcome(outcome, &self.actor.names)
+                    });
+                }
                 hook::Step::Fetch(fetch, state) => (fetch, state),
             };
             fetches.push(of_fetch(&fetch, &self.actor.names));
