@@ -138,7 +138,7 @@ impl Bench {
         let seconds = f64::from(self.seconds);
         let of = |scenario: &Scenario| {
             let (a_round, an_entry) = match scenario.kind {
-                Kind::Cost { .. } => (0.0, 1.0 + seconds),
+                Kind::Cost { .. } | Kind::Streams { .. } => (0.0, 1.0 + seconds),
                 Kind::Memory { .. } => (0.0, 2.0),
                 Kind::Latency { .. } | Kind::Swap { .. } => (4.5 + around, 0.5 + seconds),
                 Kind::Spread { .. } => (0.0, 0.2),
@@ -212,6 +212,11 @@ impl Place<'_> {
     fn sample(&self, kind: &Kind, variant: &Variant) -> Result<Sample, String> {
         match kind {
             Kind::Cost { connections, path } => cost::sample(self, *connections, path),
+            Kind::Streams {
+                connections,
+                streams,
+                path,
+            } => cost::sample_of_streams(self, (*connections, *streams), path),
             Kind::Memory { connections } => memory::sample(self, *connections),
             Kind::Latency { connections } => latency::sample(self, *connections),
             Kind::Spread { connections } => {
