@@ -28,6 +28,12 @@ pub enum Kind {
         /// Each request comes on a connection of its own.
         fresh: bool,
     },
+    /// The same over HTTP/2, with so many streams at a time on each connection.
+    Streams {
+        connections: u32,
+        streams: u32,
+        path: &'static str,
+    },
     /// Resident memory for each of so many idle keep-alive connections.
     Memory { connections: u32 },
     /// Latency at half of HAProxy's maximum throughput.
@@ -41,7 +47,7 @@ pub enum Kind {
 impl Kind {
     pub fn unit(&self) -> &'static str {
         match self {
-            Kind::Cost { .. } => "CPU µs a request",
+            Kind::Cost { .. } | Kind::Streams { .. } => "CPU µs a request",
             Kind::Memory { .. } => "bytes a connection",
             Kind::Latency { .. } | Kind::Swap { .. } => "p99 µs",
             Kind::Spread { .. } => "share of the busiest worker",
@@ -51,7 +57,7 @@ impl Kind {
     /// Memory and the spread of connections do not vary from round to round as time does; swaps take long.
     pub fn rounds(&self, asked: usize) -> usize {
         match self {
-            Kind::Cost { .. } | Kind::Latency { .. } => asked,
+            Kind::Cost { .. } | Kind::Streams { .. } | Kind::Latency { .. } => asked,
             Kind::Memory { .. } => asked.min(3),
             Kind::Spread { .. } | Kind::Swap { .. } => asked.min(5),
         }
@@ -131,6 +137,18 @@ pub fn chosen(names: &[String]) -> Result<Vec<Scenario>, String> {
 pub fn all() -> Vec<Scenario> {
     let mut all = costs();
     all.extend(secured());
+    all.extend([
+        streams(
+            "h2-1",
+            "1 KB over HTTP/2, 64 connections, a stream at a time",
+            1,
+        ),
+        streams(
+            "h2-16",
+            "1 KB over HTTP/2, 64 connections, 16 streams at a time",
+            16,
+        ),
+    ]);
     all.extend([plugins(), idle(), latency(), workers(), swap()]);
     all
 }
@@ -234,6 +252,20 @@ fn secured() -> Vec<Scenario> {
             true,
         ),
     ]
+}
+
+fn streams(name: &'static str, what: &'static str, streams: u32) -> Scenario {
+    Scenario {
+        name,
+        what,
+        kind: Kind::Streams {
+            connections: 64,
+            streams,
+            path: "/1k",
+        },
+        variants: vec![variant(name, ROUTED, vec![Goal::OfHaproxy(0.90)])],
+        peers: true,
+    }
 }
 
 fn plugins() -> Scenario {

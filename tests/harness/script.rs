@@ -86,6 +86,15 @@ impl Server {
         self.address
     }
 
+    /// What it printed behind its port, once that is so many lines.
+    #[track_caller]
+    pub fn wait_for(&self, lines: usize) -> Vec<String> {
+        wait_for(&format!("{lines} lines of a server"), || {
+            let seen = self.lines();
+            (seen.len() >= lines).then_some(seen)
+        })
+    }
+
     /// What it printed behind its port.
     pub fn lines(&self) -> Vec<String> {
         self.process.stdout().into_iter().skip(1).collect()

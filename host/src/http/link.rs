@@ -94,6 +94,8 @@ pub enum Blame {
     /// It broke off, or broke the protocol.
     Server,
     ServerTimeout,
+    /// It makes work of nothing: we cut its connection.
+    Flood,
     /// We cut it: the drain deadline has passed.
     Operator,
     /// A panic of ours.

@@ -79,6 +79,8 @@ pub trait Service {
     fn unreadable(&self, why: Unreadable, began: Instant, link: &Rc<Link>) -> Response;
     /// What a client of HTTP/2 is granted. None: it is not served.
     fn http2(&self) -> Option<h2::Settings>;
+    /// The connection is closed because the client makes work of nothing; the link says so.
+    fn was_flooding(&self, link: &Rc<Link>);
     /// The connection was closed because the client said nothing for too long.
     fn was_silent(&self, silence: Silence);
 }

@@ -54,6 +54,8 @@ pub enum Fault {
     TunnelTimeout,
     ServerAborted,
     ServerStalled,
+    /// A client of HTTP/2 that makes work of nothing.
+    Flood,
     /// Cut at the drain deadline.
     Cut,
     /// A bug of ours.
@@ -92,7 +94,9 @@ impl Fault {
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic | HandshakeFailed | HandshakeTimeout => return None,
+            | ServerStalled | Flood | Cut | Panic | HandshakeFailed | HandshakeTimeout => {
+                return None;
+            }
         })
     }
 
@@ -128,6 +132,7 @@ impl Fault {
             TunnelTimeout => "tunnel-timeout",
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
+            Flood => "http2-flood",
             Cut => "cut",
             Panic => "panic",
         }
@@ -157,6 +162,7 @@ impl Fault {
             ClientStalled | ResponseTooSlow | TunnelTimeout => [b'c', how_far],
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
+            Flood => [b'P', how_far],
             Cut => [b'K', how_far],
             Panic => [b'I', how_far],
         }
@@ -185,7 +191,7 @@ impl Fault {
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic | HandshakeFailed | HandshakeTimeout => "",
+            | ServerStalled | Flood | Cut | Panic | HandshakeFailed | HandshakeTimeout => "",
         }
     }
 }
@@ -213,6 +219,7 @@ impl From<Blame> for Fault {
             Blame::TunnelTimeout => Fault::TunnelTimeout,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
+            Blame::Flood => Fault::Flood,
             Blame::Operator => Fault::Cut,
             Blame::Ourselves => Fault::Panic,
         }
@@ -411,6 +418,7 @@ mod tests {
             Stage::Data,
             b"sD",
         ),
+        (Fault::Flood, 0, "http2-flood", Stage::Request, b"PR"),
         (Fault::Cut, 0, "cut", Stage::Connect, b"KC"),
         (Fault::Panic, 0, "panic", Stage::Queue, b"IQ"),
     ];

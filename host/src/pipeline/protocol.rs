@@ -64,6 +64,12 @@ impl Service for Connection {
         site.listener(&self.listener)?.http2
     }
 
+    fn was_flooding(&self, link: &Rc<Link>) {
+        let (site, now) = (self.worker.site(), Instant::now());
+        // Nobody answers it: as it goes, it tells of itself whom the link blames.
+        drop(self.record(&site, RequestHead::none(), now, now, link.clone()));
+    }
+
     fn was_silent(&self, silence: Silence) {
         let observer = &self.worker.observer;
         observer.connection_was_silent(&self.listener, silence);

@@ -136,6 +136,14 @@ impl Proxy {
         self.tls
     }
 
+    /// Where it speaks HTTP/2 in clear text, on the same port.
+    pub fn http2_host(&self) -> &'static str {
+        match self.program {
+            Program::Nginx => nginx::HTTP2_HOST,
+            Program::Haproxy | Program::Tidegate => "127.0.0.1",
+        }
+    }
+
     /// Open connections from clients, for each worker.
     pub fn spread(&self, workers: u32) -> Result<Vec<u64>, String> {
         match self.program {

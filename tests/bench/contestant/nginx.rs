@@ -7,6 +7,9 @@ use std::path::Path;
 use super::{Place, filter_headers};
 use crate::scenario::{Logic, Setup};
 
+/// Where it speaks HTTP/2: before nginx 1.25 a socket in clear text speaks that or HTTP/1.1.
+pub const HTTP2_HOST: &str = "127.0.0.2";
+
 /// Where Debian puts JavaScript for nginx.
 pub const NJS: &str = "/usr/lib/nginx/modules/ngx_http_js_module.so";
 
@@ -25,7 +28,7 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
     };
     let location = format!("{{ proxy_pass http://{pool}; }}");
     let http = format!(
-        "{script}{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096{tls};\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
+        "{script}{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096{tls}; listen {HTTP2_HOST}:{port} http2 backlog=4096{tls};\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
          proxy_http_version 1.1;\n{buffers}{headers} location /1k {location}\n location /64k {location}\n location / {location}\n}}\n",
         upstreams = upstreams(setup, place),
         port = place.port,

@@ -1,6 +1,7 @@
-//! Loads: as much as fits (`wrk`), at a constant rate (`paced`), connections that are merely held (`held`).
+//! Loads: as much as fits (`wrk`, over HTTP/2 `h2load`), at a constant rate (`paced`), connections that are merely held (`held`).
 
 mod answer;
+pub mod h2load;
 pub mod held;
 pub mod paced;
 pub mod wrk;

@@ -1,16 +1,36 @@
 //! CPU time per request.
 
 use super::{Place, Sample};
-use crate::load::wrk;
+use crate::load::wrk::Load;
+use crate::load::{h2load, wrk};
 
-/// A second of load before anything is counted: connections to servers are made in it, and memory is touched.
 pub fn sample(place: &Place, connections: u32, ask: wrk::Ask<'_>) -> Result<Sample, String> {
     let (port, cpu) = (place.proxy.port(), place.bench.cpus.load());
+    of(place, |seconds| {
+        wrk::run(port, ask, connections, seconds, cpu)
+    })
+}
+
+/// Over HTTP/2, with so many streams at a time on each connection.
+pub fn sample_of_streams(
+    place: &Place,
+    (connections, streams): (u32, u32),
+    path: &str,
+) -> Result<Sample, String> {
+    let (port, cpu) = (place.proxy.port(), place.bench.cpus.load());
+    let host = place.proxy.http2_host();
+    of(place, |seconds| {
+        h2load::run(host, port, path, (connections, streams), seconds, cpu)
+    })
+}
+
+/// A second of load before anything is counted: connections to servers are made in it, and memory is touched.
+fn of(place: &Place, load: impl Fn(u32) -> Result<Load, String>) -> Result<Sample, String> {
     let seconds = place.bench.seconds;
-    wrk::run(port, ask, connections, 1, cpu)?;
+    load(1)?;
     let accepted = place.origin.accepted()?;
     let before = place.proxy.running.cpu_ns();
-    let load = wrk::run(port, ask, connections, seconds, cpu)?;
+    let load = load(seconds)?;
     let spent = place.proxy.running.cpu_ns() - before;
     // Asking for it is a connection too.
     let opened = place.origin.accepted()? - accepted - 1;

@@ -139,7 +139,7 @@ impl Bench {
         let seconds = f64::from(self.seconds);
         let of = |scenario: &Scenario| {
             let (a_round, an_entry) = match scenario.kind {
-                Kind::Cost { .. } => (0.0, 1.0 + seconds),
+                Kind::Cost { .. } | Kind::Streams { .. } => (0.0, 1.0 + seconds),
                 Kind::Memory { .. } => (0.0, 2.0),
                 Kind::Latency { .. } | Kind::Swap { .. } => (4.5 + around, 0.5 + seconds),
                 Kind::Spread { .. } => (0.0, 0.2),
@@ -220,6 +220,11 @@ impl Place<'_> {
                 let (tls, fresh) = (self.proxy.speaks_tls(), *fresh);
                 cost::sample(self, *connections, wrk::Ask { path, tls, fresh })
             }
+            Kind::Streams {
+                connections,
+                streams,
+                path,
+            } => cost::sample_of_streams(self, (*connections, *streams), path),
             Kind::Memory { connections } => memory::sample(self, *connections),
             Kind::Latency { connections } => latency::sample(self, *connections),
             Kind::Spread { connections } => {

@@ -31,7 +31,7 @@ fn a_request_of_http_1_becomes_one_of_http_2() {
     );
     assert_eq!((answer.status(), answer.text().as_str()), (200, "abc"));
     assert_eq!(answer.all("set-cookie"), ["a", "b"]);
-    let lines = server.lines();
+    let lines = server.wait_for(2);
     for part in [
         "(':authority', 'Shop.example:81')",
         "(':method', 'POST')",
@@ -82,7 +82,7 @@ fn bodies_and_trailers_pass_both_ways() {
     let answer = client.read().expect("an answer");
     assert_eq!((answer.status(), answer.text().as_str()), (200, "70000"));
     assert_eq!(answer.trailers, b"x-end: 8\r\n\r\n");
-    assert_eq!(server.lines()[0], "{'x-sum': '7'}");
+    assert_eq!(server.wait_for(1)[0], "{'x-sum': '7'}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn no_more_streams_than_the_server_takes() {
     let url = proxy.url("/[1-6]");
     let said = curl(&["-s", "--parallel", "--parallel-immediate", &url]);
     assert_eq!(said, "aaaaaa");
-    let lines = server.lines();
+    let lines = server.wait_for(6);
     assert_eq!(lines.len(), 6, "{lines:?}");
     assert!(
         lines
@@ -193,7 +193,7 @@ fn what_may_have_been_carried_out_is_not_sent_again() {
     let proxy = proxy(&server, 1);
     let answer = proxy.send("POST /once HTTP/1.1\nhost: h\ncontent-length: 0");
     assert_eq!(answer.status(), 502);
-    assert_eq!(server.lines(), ["POST"]);
+    assert_eq!(server.wait_for(1), ["POST"]);
     let line = proxy.logged("/once");
     assert_eq!(
         (&line["fault"], &line["termination"]),

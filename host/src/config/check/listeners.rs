@@ -114,7 +114,7 @@ impl Check<'_> {
 }
 
 fn http2(written: &written::Http2) -> Option<Http2> {
-    written.enabled.value.then(|| Http2 {
+    written.enabled.value.then_some(Http2 {
         max_concurrent_streams: written.max_concurrent_streams.value.0 as u32,
         initial_window: written.initial_window.value.0 as u32,
     })

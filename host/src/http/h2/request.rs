@@ -150,7 +150,9 @@ mod tests {
     use crate::http::Fields;
     use crate::http::h1::head::Framing;
 
-    fn of(method: &str, uri: &str, fields: &[(&str, &str)]) -> Result<Read, Unreadable> {
+    type Sent<'a> = &'a [(&'a str, &'a str)];
+
+    fn of(method: &str, uri: &str, fields: Sent) -> Result<Read, Unreadable> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -158,7 +160,7 @@ mod tests {
         read(&request.body(()).unwrap().into_parts().0, 32 << 10)
     }
 
-    fn refused(method: &str, uri: &str, fields: &[(&str, &str)]) -> Refused {
+    fn refused(method: &str, uri: &str, fields: Sent) -> Refused {
         match of(method, uri, fields) {
             Err(Unreadable::Refused(why)) => why,
             Err(other) => panic!("{other:?}"),
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_http_1_refuses_is_refused() {
-        let cases: &[(&str, &str, &[(&str, &str)], Refused)] = &[
+        let cases: &[(&str, &str, Sent, Refused)] = &[
             ("get", "http://h/", &[], Refused::Method),
             ("GET", "/", &[], Refused::NoHost),
             ("GET", "http://u@h/", &[], Refused::Host),

@@ -124,6 +124,11 @@ fn poll_connection<S: Service + 'static>(
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "an HTTP/2 connection broke");
+                let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                if calm && !error.is_remote() && !shared.calmed.get() {
+                    shared.blame(Blame::Flood);
+                    shared.service.was_flooding(link);
+                }
                 return Poll::Ready(());
             }
             Poll::Ready(None) => return Poll::Ready(()),
@@ -135,7 +140,8 @@ fn poll_connection<S: Service + 'static>(
         }
         let flood = seen.flood.get() || shared.flood.get();
         if flood && !shared.calmed.replace(true) {
-            tracing::debug!("an HTTP/2 connection is flooded");
+            shared.blame(Blame::Flood);
+            shared.service.was_flooding(link);
             shared.leave();
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             continue;
@@ -197,9 +203,16 @@ impl<S> Shared<S> {
         before
     }
 
+    /// Of its streams, and of itself.
+    fn blame(&self, whom: Blame) {
+        let streams = self.streams.borrow();
+        let all = streams.values().chain([&self.link]);
+        all.for_each(|link| link.blame(whom));
+    }
+
     fn cut(&self) {
+        self.blame(Blame::Operator);
         for stream in self.streams.borrow().values() {
-            stream.blame(Blame::Operator);
             stream.close(Closing::Cut);
         }
     }
