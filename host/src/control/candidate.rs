@@ -6,9 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
-use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, Route};
+use crate::config::checked::{OnFailure, Plugin, PluginSource, PluginUse, ProxyOut, Route};
 use crate::config::{Config, Problem, Problems};
-use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
+use crate::net::proxy;
+use crate::pipeline::{
+    Doorkeeper, Entrance, Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site,
+};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
 use crate::upstream::Server;
 
@@ -257,6 +260,21 @@ impl OnWorker<'_> {
             min_body_rate: listener.min_body_rate,
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
+            entrance: self.entrance(listener),
+        }
+    }
+
+    fn entrance(&self, listener: &crate::config::checked::Listener) -> Entrance {
+        let connect = listener.connect.iter().map(|used| Doorkeeper {
+            name: self.name(used.value),
+            plugin: self.plugin(used.value),
+            on_failure: self.on_failure(used.value),
+        });
+        Entrance {
+            mode: listener.mode,
+            proxy_protocol: listener.proxy_protocol,
+            tls_passthrough: listener.tls_passthrough,
+            connect: connect.collect(),
         }
     }
 
@@ -282,13 +300,19 @@ impl OnWorker<'_> {
                 weight: written.weight,
                 backup: written.backup,
             });
-        PoolSite::new(
+        let mut site = PoolSite::new(
             pool.name.as_str().into(),
             (self.name(pool.balancer.value), balancer),
             servers.collect(),
             pool.timeouts.clone(),
             pool.retries,
-        )
+        );
+        site.on_marked_down = pool.on_marked_down;
+        site.with_proxy_lines(match pool.proxy_protocol {
+            ProxyOut::Off => None,
+            ProxyOut::V1 => Some(proxy::Version::V1),
+            ProxyOut::V2 => Some(proxy::Version::V2),
+        })
     }
 
     fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {
@@ -297,7 +321,6 @@ impl OnWorker<'_> {
 
     fn filter(&self, index: PluginIndex) -> Filter {
         let roles = self.roles[index.0 as usize];
-        let written = &self.config.plugins[index.0 as usize];
         Filter {
             name: self.name(index),
             request: roles
@@ -306,8 +329,13 @@ impl OnWorker<'_> {
             response: roles
                 .response_filter
                 .then(|| self.plugin(index) as Rc<dyn crate::hook::ResponseFilter>),
-            on_failure: written.on_failure.unwrap_or(OnFailure::Reject),
+            on_failure: self.on_failure(index),
         }
+    }
+
+    fn on_failure(&self, index: PluginIndex) -> OnFailure {
+        let written = &self.config.plugins[index.0 as usize];
+        written.on_failure.unwrap_or(OnFailure::Reject)
     }
 
     fn plugin(&self, index: PluginIndex) -> Rc<WorkerPlugin> {

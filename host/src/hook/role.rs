@@ -3,7 +3,7 @@
 
 use crate::base::ids::{PoolIndex, Slot};
 
-use super::verdict::{Choice, FetchError, Outcome, Reply, ResponseOutcome, Step};
+use super::verdict::{Admission, Choice, FetchError, Outcome, Reply, ResponseOutcome, Step};
 use super::view::{RequestView, ResponseView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
@@ -13,6 +13,16 @@ pub enum Failure {
     Failed,
     /// It failed shortly before and is not asked again yet, or is quarantined.
     Unavailable,
+}
+
+/// Asked once a connection: before its first byte is read, or once its PROXY line and its TLS hello are there. On failure it is
+/// refused.
+pub trait Connect {
+    /// Of the request just what belongs to the connection is there.
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure>;
+
+    /// Told that it chose a pool where there is none to choose: whatever it is, it is no decision.
+    fn chose_in_vain(&self, _listener: &str) {}
 }
 
 /// Asked once a request, after the listener's filters. On failure: the listener's pool.
@@ -47,6 +57,12 @@ pub trait Balancer {
 
     /// Told that its pick is no server of that pool: whatever it is, it is no decision.
     fn picked_stranger(&self, _pool: PoolIndex, _slot: Slot) {}
+}
+
+impl<F: Fn(&dyn RequestView) -> Result<Admission, Failure>> Connect for F {
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure> {
+        self(connection)
+    }
 }
 
 impl<F: Fn(&dyn RequestView) -> Result<Choice, Failure>> Router for F {

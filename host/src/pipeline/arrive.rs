@@ -1,10 +1,10 @@
 //! A connection on its worker, before its first request: what is known of it is found out, and its protocol takes over.
 
 use std::io;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::approach::{Arrival, approach};
 use super::protocol::Connection;
 use super::site::{ListenerSite, Site};
 use super::worker::{Place, Worker};
@@ -14,21 +14,31 @@ use crate::hook::ConnectionFacts;
 use crate::http::link::Limits;
 use crate::http::pace::Floor;
 use crate::http::{Link, server};
-use crate::net::Stream;
+use crate::net::Accepted;
 use crate::net::address::canonical;
 
 pub(super) fn arrive(
     worker: &Rc<Worker>,
-    site: &Site,
-    socket: TcpStream,
+    site: Rc<Site>,
+    socket: Accepted,
     place: Place,
 ) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
     let facts = facts(&socket, place.listener())?;
-    let socket = Stream::Tcp(tokio::net::TcpStream::from_std(socket)?);
-    let link = Link::new(limits(site.listener(place.listener())));
+    let stream = socket.into_stream()?;
+    let listener = site.listener(place.listener());
+    let link = Link::new(limits(listener));
     place.occupy(&link);
+    if listener.is_some_and(|listener| !listener.entrance.is_plain()) {
+        let arrival = Arrival {
+            worker: worker.clone(),
+            stream,
+            link,
+            facts,
+            place,
+        };
+        tokio::task::spawn_local(approach(site, arrival));
+        return Ok(());
+    }
     let connection = Connection {
         worker: worker.clone(),
         listener: place.listener().clone(),
@@ -36,19 +46,25 @@ pub(super) fn arrive(
         facts: Rc::new(facts),
         _place: place,
     };
-    tokio::task::spawn_local(server::serve(socket, link, connection));
+    tokio::task::spawn_local(server::serve(stream, link, connection));
     Ok(())
 }
 
-fn facts(socket: &TcpStream, listener: &Rc<str>) -> io::Result<ConnectionFacts> {
-    let client = canonical(socket.peer_addr()?);
+fn facts(socket: &Accepted, listener: &Rc<str>) -> io::Result<ConnectionFacts> {
+    let (client, local) = socket.addresses()?;
+    let client = canonical(client);
     Ok(ConnectionFacts {
         client,
         client_address: Text::of(client.ip()),
-        client_port: Text::of(client.port()),
-        local: canonical(socket.local_addr()?),
+        client_port: match client.port() {
+            // Of a Unix socket.
+            0 => Text::default(),
+            port => Text::of(port),
+        },
+        local: canonical(local),
         listener: listener.clone(),
         tls: None,
+        told: None,
     })
 }
 

@@ -20,7 +20,19 @@ pub enum Fault {
     BodyTooSlow,
     /// The request's body broke off.
     BodyBroken,
+    // Of connections, before their first request or in tcp mode.
+    /// A PROXY line from somebody who is not trusted to send one.
+    ProxyUntrusted,
+    ProxyMalformed,
+    ProxyTimeout,
+    /// No TLS where it was to be.
+    TlsHello,
+    TlsHelloTimeout,
+    /// A plugin refused the connection.
+    Refused,
     // Ours.
+    /// A plugin that is asked about connections failed.
+    ConnectPluginFailed,
     /// Nothing says where the request is to go.
     NoPool,
     /// A filter failed, and nobody passes without it.
@@ -47,6 +59,8 @@ pub enum Fault {
     TunnelTimeout,
     ServerAborted,
     ServerStalled,
+    /// Cut as the server was found down.
+    ServerDown,
     /// Cut at the drain deadline.
     Cut,
     /// A bug of ours.
@@ -84,7 +98,9 @@ impl Fault {
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic => return None,
+            | ServerStalled | ServerDown | Cut | Panic => return None,
+            ProxyUntrusted | ProxyMalformed | ProxyTimeout | TlsHello | TlsHelloTimeout
+            | Refused | ConnectPluginFailed => return None,
         })
     }
 
@@ -99,6 +115,13 @@ impl Fault {
             BodyTimeout => "request-body-timeout",
             BodyTooSlow => "request-body-too-slow",
             BodyBroken => "request-body-broken",
+            ProxyUntrusted => "proxy-untrusted",
+            ProxyMalformed => "proxy-malformed",
+            ProxyTimeout => "proxy-timeout",
+            TlsHello => "tls-hello-malformed",
+            TlsHelloTimeout => "tls-hello-timeout",
+            Refused => "connection-refused",
+            ConnectPluginFailed => "connect-plugin-failed",
             NoPool => "no-pool",
             FilterFailed => "filter-failed",
             ListenerGone => "listener-gone",
@@ -115,6 +138,7 @@ impl Fault {
             TunnelTimeout => "tunnel-timeout",
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
+            ServerDown => "server-down",
             Cut => "cut",
             Panic => "panic",
         }
@@ -127,7 +151,8 @@ impl Fault {
         let how_far = stage.letter();
         match self {
             BadRequest(_) | HeadTooLarge | ConnectMethod | FilterFailed | NoPool => *b"PR",
-            HeadTimeout => *b"cR",
+            ProxyUntrusted | ProxyMalformed | TlsHello | Refused | ConnectPluginFailed => *b"PR",
+            HeadTimeout | ProxyTimeout | TlsHelloTimeout => *b"cR",
             BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
@@ -142,6 +167,7 @@ impl Fault {
             ClientStalled | ResponseTooSlow | TunnelTimeout => [b'c', how_far],
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
+            ServerDown => [b'D', how_far],
             Cut => [b'K', how_far],
             Panic => [b'I', how_far],
         }
@@ -167,7 +193,9 @@ impl Fault {
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Cut | Panic => "",
+            | ServerStalled | ServerDown | Cut | Panic => "",
+            ProxyUntrusted | ProxyMalformed | ProxyTimeout | TlsHello | TlsHelloTimeout
+            | Refused | ConnectPluginFailed => "",
         }
     }
 }
@@ -194,6 +222,7 @@ impl From<Blame> for Fault {
             Blame::TunnelTimeout => Fault::TunnelTimeout,
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
+            Blame::ServerDown => Fault::ServerDown,
             Blame::Operator => Fault::Cut,
             Blame::Ourselves => Fault::Panic,
         }
@@ -360,6 +389,56 @@ mod tests {
             Stage::Data,
             b"sD",
         ),
+        (
+            Fault::ProxyUntrusted,
+            0,
+            "proxy-untrusted",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ProxyMalformed,
+            0,
+            "proxy-malformed",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ProxyTimeout,
+            0,
+            "proxy-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::TlsHello,
+            0,
+            "tls-hello-malformed",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::TlsHelloTimeout,
+            0,
+            "tls-hello-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::Refused,
+            0,
+            "connection-refused",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ConnectPluginFailed,
+            0,
+            "connect-plugin-failed",
+            Stage::Request,
+            b"PR",
+        ),
+        (Fault::ServerDown, 0, "server-down", Stage::Data, b"DD"),
         (Fault::Cut, 0, "cut", Stage::Connect, b"KC"),
         (Fault::Panic, 0, "panic", Stage::Queue, b"IQ"),
     ];

@@ -10,13 +10,13 @@ use http::{HeaderName, HeaderValue, Version};
 
 use super::exchange::Exchange;
 use super::pick::{Tried, pick};
+use super::reach::reach;
 use super::site::{Member, PoolSite, Site};
 use super::worker::Worker;
 use crate::hook::{Fetch, FetchError, Reply};
 use crate::http::body::CollectError;
 use crate::http::client::{Answer, Connection};
 use crate::http::{Body, Fields, RequestHead, Target, hop};
-use crate::net;
 
 /// Bytes of an answer's body.
 const LARGEST_ANSWER: usize = 1 << 20;
@@ -55,7 +55,9 @@ pub async fn fetch(site: &Site, exchange: &Exchange, call: Fetch) -> Result<Repl
 async fn ask(pool: &PoolSite, exchange: &Exchange, call: Fetch) -> Result<Reply, FetchError> {
     let mut tried = Tried::new();
     let connected = loop {
-        let server = pick(pool, call.pool, exchange, &tried).map_err(|_| FetchError::Refused)?;
+        let random = exchange.record.worker.random();
+        let server =
+            pick(pool, call.pool, exchange, random, &tried).map_err(|_| FetchError::Refused)?;
         match connection(server, tried.is_empty()).await {
             Some(connection) => break (server, connection),
             None if tried.len() as u32 >= pool.retries => return Err(FetchError::Refused),
@@ -96,7 +98,7 @@ async fn connection(server: &Member, kept: bool) -> Option<Connection> {
 }
 
 async fn dial(server: &Member) -> Option<Connection> {
-    net::dial(&server.address).await.ok().map(Connection::open)
+    reach(server, None).await.ok().map(Connection::open)
 }
 
 fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {
@@ -106,7 +108,7 @@ fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {
     }
     hop::take(&mut fields);
     if !fields.contains(&HOST) {
-        fields.set(&HOST, server.address.as_bytes());
+        fields.set(&HOST, server.host().as_bytes());
     }
     fields.remove(&CONTENT_LENGTH);
     let body = Body::full(call.body);

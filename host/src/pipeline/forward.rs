@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
 use super::forwarded;
 use super::pick::{Tried, pick};
+use super::reach::reach;
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
 use crate::base::ids::PoolIndex;
@@ -20,7 +21,6 @@ use crate::http::link::Phase;
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::{Body, ResponseHead, delivery, hop};
-use crate::net;
 
 /// Why an attempt failed.
 struct Failed {
@@ -42,7 +42,9 @@ pub async fn forward(
     let mut last = None;
     loop {
         // Once a server was tried, its failure says more than that there is no other.
-        let server = pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?;
+        let random = exchange.record.worker.random();
+        let server =
+            pick(pool, index, exchange, random, &tried).map_err(|fault| last.unwrap_or(fault))?;
         exchange.chose(server);
         match attempt(pool, server, exchange, peer).await {
             Ok(answer) => return Ok(answered(pool, server, exchange, answer, silence)),
@@ -77,7 +79,7 @@ async fn attempt(
 ) -> Result<client::Answer, Failed> {
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
-    if let Some(kept) = server.idle.take() {
+    if let Some(kept) = server.idle_for(&exchange.record.link).take() {
         exchange.record.connect.get_or_insert(Duration::ZERO);
         match send(pool, server, exchange, kept, peer).await {
             // It had been closed, and we had not heard of it yet: as if it had not been there.
@@ -110,7 +112,7 @@ async fn connect(
         .wait(
             Phase::Busy,
             pool.timeouts.connect,
-            pin!(net::dial(&server.address)),
+            pin!(reach(server, Some(&exchange.record.facts))),
         )
         .await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
@@ -149,7 +151,7 @@ async fn send(
         };
         let link = &exchange.record.link;
         let patience = Patience::new(link.clone(), pool.timeouts.send, first_byte);
-        let home = server.idle.clone();
+        let home = server.idle_for(link);
         let interim = |head| send_ahead(exchange, head);
         let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
         link.wait(Phase::FirstByte, first_byte, sending).await
@@ -209,7 +211,7 @@ impl Outgoing for ToServer<'_> {
         // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
         if !record.head.fields.contains(&HOST) {
             out.extend_from_slice(b"host: ");
-            out.extend_from_slice(self.server.address.as_bytes());
+            out.extend_from_slice(self.server.host().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
         if said.trailers {

@@ -108,6 +108,7 @@ pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts>
         local: known.local,
         listener: known.listener.clone(),
         tls: None,
+        told: known.told.clone(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
-//! a connection goes through `arrive`, and its requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
+//! a connection goes through `arrive` (and `approach`, where there is more to it than HTTP); one in tcp mode is passed on by `tcp`,
+//! others' requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and
 //! `forward`, `respond` and `log`.
 //!
 //! ```text
@@ -13,7 +14,9 @@
 //! that it began with.
 
 mod accept;
+mod approach;
 mod arrive;
+mod entrance;
 mod exchange;
 mod fault;
 mod fetch;
@@ -24,13 +27,17 @@ mod gate;
 mod log;
 mod pick;
 mod protocol;
+mod reach;
 mod respond;
 mod route;
+mod session;
 mod site;
+mod tcp;
 mod worker;
 mod workers;
 
 pub use accept::accept;
+pub use entrance::{Doorkeeper, Entrance};
 pub use gate::{Bounds, Gate, Gates, Told};
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 pub use workers::{WorkerHandle, Workers};

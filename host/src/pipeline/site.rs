@@ -6,11 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
-use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
+use crate::config::checked::{ListenerTimeouts, Network, OnFailure, OnMarkedDown, PoolTimeouts};
 use crate::hook;
+use crate::http::Link;
 use crate::http::idle::{self, Idle};
+use crate::net::{self, proxy};
 use crate::upstream;
 
+use super::entrance::Entrance;
 use super::fetch::Breaker;
 
 /// One generation on one worker. A request holds it until its response's head is sent.
@@ -48,6 +51,8 @@ pub struct ListenerSite {
     pub timeouts: ListenerTimeouts,
     /// Whether a client that has closed its sending side is taken for gone.
     pub abort_on_close: bool,
+    /// What its connections pass before their first request.
+    pub entrance: Entrance,
 }
 
 pub struct RouteSite {
@@ -61,7 +66,7 @@ pub struct RouteSite {
 pub struct ServerSite {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
-    /// `host:port`.
+    /// `host:port`, or `unix:PATH`.
     pub address: Rc<str>,
     /// 0: takes no new users.
     pub weight: u32,
@@ -75,6 +80,7 @@ pub struct PoolSite {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    pub on_marked_down: OnMarkedDown,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
@@ -88,8 +94,10 @@ pub(super) struct Member {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
     pub address: Rc<str>,
-    /// This worker's idle connections to it.
+    /// This worker's idle connections to it; where they carry a PROXY line, those that were made for no client.
     pub idle: Rc<Idle>,
+    /// The PROXY line that it gets.
+    pub proxy: Option<proxy::Version>,
     takes_users: bool,
     backup: bool,
 }
@@ -141,11 +149,23 @@ impl PoolSite {
             balancer,
             timeouts,
             retries,
+            on_marked_down: OnMarkedDown::Keep,
             members,
             slots,
             turn: Cell::new(0),
             breaker: Breaker::default(),
         }
+    }
+
+    /// Its servers get such a line before anything else.
+    pub fn with_proxy_lines(mut self, version: Option<proxy::Version>) -> PoolSite {
+        for member in &mut self.members {
+            member.proxy = version;
+            if version.is_some() {
+                member.idle = idle::to(&format!("{} for nobody", member.address).into());
+            }
+        }
+        self
     }
 
     /// The server in that slot. None: it is not of this pool.
@@ -176,6 +196,22 @@ impl PoolSite {
 }
 
 impl Member {
+    /// Where connections to it wait that a request of this client may use: with a PROXY line they are the client's alone.
+    pub fn idle_for(&self, link: &Link) -> Rc<Idle> {
+        match self.proxy {
+            None => self.idle.clone(),
+            Some(_) => link.own_idle(&self.address),
+        }
+    }
+
+    /// A Host for those who name none.
+    pub fn host(&self) -> &str {
+        match self.address.starts_with(net::dial::UNIX) {
+            true => "localhost",
+            false => &self.address,
+        }
+    }
+
     pub fn takes_users(&self) -> bool {
         self.takes_users
     }
@@ -187,6 +223,7 @@ impl From<ServerSite> for Member {
             live: server.live,
             name: server.name,
             idle: idle::to(&server.address),
+            proxy: None,
             address: server.address,
             takes_users: server.weight > 0,
             backup: server.backup,

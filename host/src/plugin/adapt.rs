@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Balancer, Choice, Failure, FetchError, Reply, RequestFilter, RequestView, ResponseFilter,
-    ResponseOutcome, ResponseView, Router, Step,
+    Admission, Balancer, Choice, Connect, Failure, FetchError, Reply, RequestFilter, RequestView,
+    ResponseFilter, ResponseOutcome, ResponseView, Router, Step,
 };
 
 use super::bindings as said;
@@ -14,6 +14,21 @@ use super::checks;
 use super::interest::{key, lent, of_request, of_response};
 use super::shared::Role;
 use super::slot::WorkerPlugin;
+
+impl Connect for WorkerPlugin {
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure> {
+        self.call(Role::Connect, |ready, known, limit| {
+            let values = of_request(connection, &ready.interest.request);
+            known.admission(ready.guest.connect(&lent(&values), limit)?)
+        })
+    }
+
+    fn chose_in_vain(&self, listener: &str) {
+        self.answered_badly(format!(
+            "it chooses a pool for a connection of `{listener}`, which is not in tcp mode"
+        ));
+    }
+}
 
 impl Router for WorkerPlugin {
     fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure> {

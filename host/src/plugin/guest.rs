@@ -20,7 +20,7 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Choice, Context, FetchError, Interest, Reply, ResponseOutcome, Server, Step,
+    Admission, Choice, Context, FetchError, Interest, Reply, ResponseOutcome, Server, Step,
 };
 use super::limits::{Bounds, CpuTime, Fault};
 use super::ticker::Ticker;
@@ -75,6 +75,7 @@ pub(super) struct Running {
     roles: Roles,
 }
 
+type Connect = TypedFunc<(Inputs<'static>,), (Admission,)>;
 type Route = TypedFunc<(Inputs<'static>,), (Choice,)>;
 type Request = TypedFunc<(Inputs<'static>,), (Step,)>;
 type Resume = TypedFunc<(u64, Result<&'static Reply, FetchError>), (Step,)>;
@@ -91,6 +92,7 @@ struct Roles {
     configure: Configure,
     snapshot: Option<Snapshot>,
     restore: Option<Restore>,
+    connect: Option<Connect>,
     route: Option<Route>,
     request: Option<Request>,
     resume: Option<Resume>,
@@ -172,6 +174,15 @@ impl Running {
         let now_ms = self.store.data().live.now_ms();
         self.store.data_mut().now_ms = now_ms;
         self.call_for_nothing(limit, |store| function.call(store, (pool, servers)))
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        inputs: Inputs<'_>,
+        limit: Duration,
+    ) -> Result<Admission, Fault> {
+        let function = there(self.roles.connect)?;
+        self.call(limit, |store| function.call(store, (inputs,)))
     }
 
     pub(super) fn route(&mut self, inputs: Inputs<'_>, limit: Duration) -> Result<Choice, Fault> {
@@ -309,6 +320,7 @@ pub(super) fn check(
     in_interface("plugin").has::<Configure>("configure")?;
     in_interface("stateful").has::<Snapshot>("snapshot")?;
     in_interface("stateful").has::<Restore>("restore")?;
+    in_interface("connect").has::<Connect>("on-connect")?;
     in_interface("router").has::<Route>("on-route")?;
     in_interface("request-filter").has::<Request>("on-request")?;
     in_interface("request-filter").has::<Resume>("resume")?;
@@ -369,6 +381,7 @@ impl Roles {
             configure: instance.get_typed_func(&mut *store, exports.configure)?,
             snapshot: typed(instance, store, &exports.snapshot)?,
             restore: typed(instance, store, &exports.restore)?,
+            connect: typed(instance, store, &exports.connect)?,
             route: typed(instance, store, &exports.route)?,
             request: typed(instance, store, &exports.request)?,
             resume: typed(instance, store, &exports.resume)?,

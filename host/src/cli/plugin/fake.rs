@@ -49,6 +49,7 @@ impl FakeRequest {
                         ..TlsFacts::default()
                     })
                 }),
+                told: None,
             },
             given: given.clone(),
         })

@@ -1,0 +1,232 @@
+//! A connection's way to its protocol, where it is more than HTTP on a bare socket. Each step may end it, with a reset; then
+//! it is told of as a request would be.
+//!
+//! ```text
+//! PROXY line ─► TLS hello, if it passes through ─► connect plugins ─► http: requests
+//!                                                                  └► tcp: a server
+//! ```
+//!
+//! The configuration is held for this way alone: what comes after may last for days.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::{Fault, Stage};
+use super::forwarded::is_trusted;
+use super::protocol::Connection;
+use super::session::Session;
+use super::site::{ListenerSite, Site};
+use super::tcp;
+use super::worker::{Place, Worker};
+use crate::base::ids::PoolIndex;
+use crate::base::text::Text;
+use crate::config::checked::{Mode, OnFailure, ProxyIn};
+use crate::hook::{Admission, ConnectionFacts, Told};
+use crate::http::link::{Closing, Phase};
+use crate::http::{Link, server};
+use crate::net::Stream;
+use crate::net::address::canonical;
+use crate::net::hello::{self, hello};
+use crate::net::proxy::{self, Said, Unread};
+
+/// A connection that has just come to its worker.
+pub struct Arrival {
+    pub worker: Rc<Worker>,
+    pub stream: Stream,
+    pub link: Rc<Link>,
+    pub facts: ConnectionFacts,
+    pub place: Place,
+}
+
+/// Where the way leads.
+struct Passed {
+    /// Of the client, read already.
+    ahead: Vec<u8>,
+    /// In tcp mode: where a plugin wants it to go.
+    pool: Option<PoolIndex>,
+}
+
+/// Why the way ends.
+enum Ended {
+    /// There is nobody to tell, and nothing to tell of.
+    Gone,
+    /// It is told of already.
+    Told,
+    Fault(Fault),
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Ended {
+        Ended::Fault(fault)
+    }
+}
+
+/// Goes the way, and then on.
+pub async fn approach(site: Rc<Site>, mut arrival: Arrival) {
+    let Some(listener) = site.listener(arrival.place.listener()) else {
+        return;
+    };
+    let link = arrival.link.clone();
+    // Every step has a deadline of its own.
+    link.enter(Phase::Busy, Duration::ZERO);
+    let mode = listener.entrance.mode;
+    let passed = tokio::select! {
+        passed = pass(&site, listener, &mut arrival) => passed,
+        // No request has begun: there is nothing to wait for.
+        () = link.closes(Closing::WhenIdle) => Err(Ended::Gone),
+    };
+    let pool = listener.pool;
+    match (passed, mode) {
+        (Ok((session, passed)), Mode::Tcp) => {
+            let pool = passed.pool.or(pool);
+            Box::pin(tcp::pass(site, arrival, session, pool, passed.ahead)).await;
+        }
+        (Ok((mut session, _)), Mode::Http) => {
+            session.silent = true;
+            drop(session);
+            drop(site);
+            serve(arrival).await;
+        }
+        (Err(Ended::Gone), _) => {}
+        (Err(Ended::Told), _) => arrival.stream.cut(),
+        (Err(Ended::Fault(fault)), _) => {
+            arrival.stream.cut();
+            let facts = Rc::new(arrival.facts);
+            let mut session = Session::new(&arrival.worker, &link, facts, site.generation, mode);
+            session.end = Some(Err(fault));
+        }
+    }
+}
+
+async fn serve(arrival: Arrival) {
+    let Arrival {
+        worker,
+        stream,
+        link,
+        facts,
+        place,
+    } = arrival;
+    link.enter(Phase::Head, link.limits().head);
+    let connection = Connection {
+        worker,
+        listener: place.listener().clone(),
+        link: link.clone(),
+        facts: Rc::new(facts),
+        _place: place,
+    };
+    server::serve(stream, link, connection).await;
+}
+
+async fn pass(
+    site: &Site,
+    listener: &ListenerSite,
+    arrival: &mut Arrival,
+) -> Result<(Session, Passed), Ended> {
+    let entrance = &listener.entrance;
+    let began = std::time::Instant::now();
+    let deadline = Instant::from_std(began) + listener.timeouts.request_head;
+    if entrance.proxy_protocol == ProxyIn::Require {
+        proxy_line(site, arrival, deadline).await?;
+    }
+    let ahead = match entrance.tls_passthrough {
+        true => tls_hello(arrival, deadline).await?,
+        false => Vec::new(),
+    };
+    let facts = Rc::new(arrival.facts.clone());
+    let (worker, link) = (&arrival.worker, &arrival.link);
+    let mut session = Session::new(worker, link, facts, site.generation, entrance.mode);
+    session.began = began;
+    let pool = admit(listener, &mut session)?;
+    session.stage = Stage::Queue;
+    Ok((session, Passed { ahead, pool }))
+}
+
+/// From here on the connection is the client's that the line tells of.
+async fn proxy_line(site: &Site, arrival: &mut Arrival, deadline: Instant) -> Result<(), Ended> {
+    let peer = arrival.facts.client;
+    if !is_trusted(peer.ip(), &site.trusted_proxies) {
+        return Err(Fault::ProxyUntrusted.into());
+    }
+    let said = match timeout_at(deadline, proxy::read(&mut arrival.stream)).await {
+        Ok(Ok(said)) => said,
+        Ok(Err(Unread::Malformed)) => return Err(Fault::ProxyMalformed.into()),
+        Ok(Err(Unread::Closed)) => return Err(Ended::Gone),
+        Err(_) => return Err(Fault::ProxyTimeout.into()),
+    };
+    believe(&mut arrival.facts, said);
+    match arrival.place.belongs_to(arrival.facts.client.ip()) {
+        true => Ok(()),
+        // By the gate.
+        false => Err(Ended::Told),
+    }
+}
+
+fn believe(facts: &mut ConnectionFacts, said: Said) {
+    let mut told = Told {
+        peer: Some(facts.client),
+        server_name: said.server_name,
+        alpn: said.alpn,
+    };
+    match said.addresses {
+        Some((client, local)) => {
+            facts.client = canonical(client);
+            facts.client_address = Text::of(facts.client.ip());
+            facts.client_port = Text::of(facts.client.port());
+            facts.local = canonical(local);
+        }
+        None => told.peer = None,
+    }
+    facts.told = Some(Box::new(told));
+}
+
+/// The client's TLS hello, which is to be passed on.
+async fn tls_hello(arrival: &mut Arrival, deadline: Instant) -> Result<Vec<u8>, Ended> {
+    let mut bytes = Vec::with_capacity(1 << 10);
+    let found = loop {
+        let read = timeout_at(deadline, arrival.stream.read_buf(&mut bytes)).await;
+        match read {
+            Ok(Ok(0) | Err(_)) => return Err(Ended::Gone),
+            Ok(Ok(_)) => {}
+            Err(_) => return Err(Fault::TlsHelloTimeout.into()),
+        }
+        match hello(&bytes) {
+            Ok(Some(found)) => break found,
+            Ok(None) if bytes.len() < hello::LONGEST => {}
+            Ok(None) | Err(_) => return Err(Fault::TlsHello.into()),
+        }
+    };
+    let told = arrival.facts.told.get_or_insert_default();
+    // What the client says itself goes before what a proxy says that it said.
+    told.server_name = found.server_name;
+    told.alpn = found.protocols.into_iter().next();
+    Ok(bytes)
+}
+
+/// Each plugin must let it in; the last to choose a pool is followed.
+fn admit(listener: &ListenerSite, session: &mut Session) -> Result<Option<PoolIndex>, Ended> {
+    let mut chosen = None;
+    for door in &listener.entrance.connect {
+        let fault = match door.plugin.admit(session) {
+            Ok(Admission::Accept) => continue,
+            Ok(Admission::Pool(pool)) if session.mode == Mode::Tcp => {
+                chosen = Some(pool);
+                continue;
+            }
+            Ok(Admission::Pool(_)) => {
+                door.plugin.chose_in_vain(&listener.name);
+                Fault::ConnectPluginFailed
+            }
+            Ok(Admission::Refuse) => Fault::Refused,
+            Err(_) if door.on_failure == OnFailure::Fallback => continue,
+            Err(_) => Fault::ConnectPluginFailed,
+        };
+        let why = (door.name.clone(), "not let in".to_owned());
+        session.reasons.push(why);
+        session.end = Some(Err(fault));
+        return Err(Ended::Told);
+    }
+    Ok(chosen)
+}
