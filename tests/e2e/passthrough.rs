@@ -13,7 +13,9 @@ fn the_server_name_chooses_the_pool_and_tls_ends_at_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let servers = ["a.test", "b.test"].map(|name| Server::start(folder.path(), name));
     let pools: String = servers.iter().map(Server::pool).collect();
-    let proxy = with_door("", &pools);
+    let names = "connect = [{ plugin = \"admission\", names = { \"a.test\" = \"a.test\", \"*.test\" = \"b.test\" }, other-names = \"refuse\" }]";
+    let lines = format!("mode = \"tcp\"\ntls-passthrough = true\n{names}");
+    let proxy = Proxy::start(listener("tls", &lines) + &pools);
     for server in &servers {
         let answer = curl(proxy.address("tls"), server.name, folder.path());
         assert!(answer.contains("s_server"), "{answer}");
@@ -30,7 +32,17 @@ fn the_server_name_chooses_the_pool_and_tls_ends_at_the_server() {
         .output()
         .unwrap();
     assert_eq!(other.status.code(), Some(60), "the certificate is b's own");
-    let lines = proxy.access_log(3);
+    assert!(
+        !hello(proxy.address("tls"), "example.com", &[])
+            .status
+            .success()
+    );
+    let lines = proxy.access_log(4);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["fault"] == "connection-refused")
+    );
     let of = |pool: &str| lines.iter().filter(|line| line["pool"] == pool).count();
     assert_eq!((of("a.test"), of("b.test")), (1, 2));
 }

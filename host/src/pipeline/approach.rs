@@ -25,8 +25,8 @@ use crate::base::ids::PoolIndex;
 use crate::base::text::Text;
 use crate::config::checked::{Mode, OnFailure, ProxyIn};
 use crate::hook::{Admission, ConnectionFacts, Told};
+use crate::http::Link;
 use crate::http::link::{Closing, Phase};
-use crate::http::{Link, server};
 use crate::net::Stream;
 use crate::net::address::canonical;
 use crate::net::hello::{self, hello};
@@ -64,60 +64,61 @@ impl From<Fault> for Ended {
     }
 }
 
-/// Goes the way, and then on.
-pub async fn approach(site: Rc<Site>, mut arrival: Arrival) {
-    let Some(listener) = site.listener(arrival.place.listener()) else {
-        return;
-    };
+/// Goes the way. What is left are requests to be served; a connection in tcp mode is done with.
+pub async fn approach(site: Rc<Site>, mut arrival: Arrival) -> Option<(Stream, Connection)> {
+    let listener = site.listener(arrival.place.listener())?;
     let link = arrival.link.clone();
     // Every step has a deadline of its own.
     link.enter(Phase::Busy, Duration::ZERO);
-    let mode = listener.entrance.mode;
+    let (mode, pool) = (listener.entrance.mode, listener.pool);
     let passed = tokio::select! {
         passed = pass(&site, listener, &mut arrival) => passed,
         // No request has begun: there is nothing to wait for.
         () = link.closes(Closing::WhenIdle) => Err(Ended::Gone),
     };
-    let pool = listener.pool;
     match (passed, mode) {
         (Ok((session, passed)), Mode::Tcp) => {
             let pool = passed.pool.or(pool);
             Box::pin(tcp::pass(site, arrival, session, pool, passed.ahead)).await;
+            None
         }
         (Ok((mut session, _)), Mode::Http) => {
             session.silent = true;
-            drop(session);
-            drop(site);
-            serve(arrival).await;
+            link.enter(Phase::Head, link.limits().head);
+            Some(arrival.into_connection())
         }
-        (Err(Ended::Gone), _) => {}
-        (Err(Ended::Told), _) => arrival.stream.cut(),
-        (Err(Ended::Fault(fault)), _) => {
-            arrival.stream.cut();
-            let facts = Rc::new(arrival.facts);
-            let mut session = Session::new(&arrival.worker, &link, facts, site.generation, mode);
-            session.end = Some(Err(fault));
+        (Err(ended), _) => {
+            arrival.end(ended, &site, mode);
+            None
         }
     }
 }
 
-async fn serve(arrival: Arrival) {
-    let Arrival {
-        worker,
-        stream,
-        link,
-        facts,
-        place,
-    } = arrival;
-    link.enter(Phase::Head, link.limits().head);
-    let connection = Connection {
-        worker,
-        listener: place.listener().clone(),
-        link: link.clone(),
-        facts: Rc::new(facts),
-        _place: place,
-    };
-    server::serve(stream, link, connection).await;
+impl Arrival {
+    fn into_connection(self) -> (Stream, Connection) {
+        let connection = Connection {
+            worker: self.worker,
+            listener: self.place.listener().clone(),
+            link: self.link,
+            facts: Rc::new(self.facts),
+            _place: self.place,
+        };
+        (self.stream, connection)
+    }
+
+    fn end(self, ended: Ended, site: &Site, mode: Mode) {
+        match ended {
+            Ended::Gone => {}
+            Ended::Told => self.stream.cut(),
+            Ended::Fault(fault) => {
+                self.stream.cut();
+                let facts = Rc::new(self.facts);
+                let (worker, link) = (&self.worker, &self.link);
+                let mut session = Session::new(worker, link, facts, site.generation, mode);
+                session.end = Some(Err(fault));
+            }
+        }
+    }
 }
 
 async fn pass(

@@ -36,7 +36,7 @@ pub(super) fn arrive(
             facts,
             place,
         };
-        tokio::task::spawn_local(approach(site, arrival));
+        tokio::task::spawn_local(take(site, arrival));
         return Ok(());
     }
     let connection = Connection {
@@ -48,6 +48,15 @@ pub(super) fn arrive(
     };
     tokio::task::spawn_local(server::serve(stream, link, connection));
     Ok(())
+}
+
+/// What the way takes is given back before the first request: an idle connection costs what a plain one does.
+async fn take(site: Rc<Site>, arrival: Arrival) {
+    let ready = Box::pin(approach(site, arrival)).await;
+    if let Some((stream, connection)) = ready {
+        let link = connection.link.clone();
+        server::serve(stream, link, connection).await;
+    }
 }
 
 fn facts(socket: &Accepted, listener: &Rc<str>) -> io::Result<ConnectionFacts> {
