@@ -42,6 +42,8 @@ pub enum Silence {
 pub struct RequestEnded<'a> {
     /// Whether `request_started` told of it: false for what never became a request.
     pub started: bool,
+    /// It is a connection in tcp mode, passed on whole, and no request: bytes are all that passed.
+    pub tcp: bool,
     pub generation: Generation,
     pub listener: &'a str,
     pub route: Option<&'a str>,

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use schemars::{Schema, json_schema};
 
 use super::checked::Network;
+use super::edge::unix_path;
 use super::read::{Fault, FromText};
 
 /// `IP:port` to listen on; port 0 lets the system choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bind(pub SocketAddr);
 
-/// `host:port` of a server.
+/// `host:port` of a server, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Address(pub String);
 
@@ -59,10 +60,14 @@ fn bind_fault(text: &str) -> Fault {
 
 impl FromText for Address {
     fn form() -> String {
-        "a host and port, such as \"10.0.0.7:8080\" or \"app.internal:80\"".to_owned()
+        "a host and port, such as \"10.0.0.7:8080\" or \"app.internal:80\", or \"unix:PATH\""
+            .to_owned()
     }
 
     fn from_text(text: &str) -> Result<Address, Fault> {
+        if let Some(path) = unix_path(text) {
+            return path.map(|_| Address(text.to_owned()));
+        }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return nonzero(address.port()).map(|()| Address(text.to_owned()));
         }
@@ -94,7 +99,7 @@ impl FromText for Address {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^.+:[0-9]{1,5}$" })
+        json_schema!({ "type": "string", "pattern": "^unix:.|^.+:[0-9]{1,5}$" })
     }
 }
 

@@ -124,7 +124,13 @@ pub type PluginUse = Located<PluginIndex>;
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub name: String,
-    pub bind: Vec<Located<SocketAddr>>,
+    pub bind: Vec<Located<Bind>>,
+    pub mode: Mode,
+    pub proxy_protocol: ProxyIn,
+    /// In tcp mode: the client's TLS hello is read, and passed on with the rest.
+    pub tls_passthrough: bool,
+    /// Asked about each connection, in order.
+    pub connect: Vec<PluginUse>,
     pub filters: Vec<PluginUse>,
     pub router: Option<PluginUse>,
     /// Where requests go that no route takes. None: 404.
@@ -235,6 +241,50 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Bind {
+    Ip(SocketAddr),
+    /// `path` is joined with the config file's folder already; `mode` are its permissions.
+    Unix {
+        path: PathBuf,
+        mode: u32,
+    },
+}
+
+/// What a listener's connections are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Http,
+    Tcp,
+}
+
+/// Whether connections begin with a PROXY line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyIn {
+    #[default]
+    Off,
+    Require,
+}
+
+/// The PROXY line that servers get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyOut {
+    #[default]
+    Off,
+    V1,
+    V2,
+}
+
+/// What becomes of sessions with a server that is found down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    #[default]
+    Keep,
+    Close,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTimeouts {
     /// From accept to the end of the TLS handshake.
@@ -299,6 +349,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// Per cent of the servers that must be usable, else all are used; 0: never.
     pub panic_threshold: u32,
+    pub proxy_protocol: ProxyOut,
+    pub on_marked_down: OnMarkedDown,
     pub servers: Vec<Server>,
     pub tls: Option<PoolTls>,
     pub span: Span,
@@ -402,7 +454,7 @@ pub struct PoolTimeouts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub name: String,
-    /// `host:port` as written; a name is resolved when it is connected to.
+    /// `host:port` as written, or `unix:` and a whole path; a name is resolved when it is connected to.
     pub address: String,
     /// 0 to 256.
     pub weight: u32,

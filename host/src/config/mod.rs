@@ -9,6 +9,7 @@ mod address;
 mod check;
 pub mod checked;
 mod choice;
+mod edge;
 mod nearest;
 mod probing;
 pub mod problem;

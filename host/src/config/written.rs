@@ -4,10 +4,11 @@
 
 use super::address::{Address, Bind, Host};
 use super::checked::{
-    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Network, OnFailure, ProbeKind,
-    TlsVersion, ValueMatch,
+    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Mode, Network, OnFailure,
+    OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch,
 };
 use super::choice::{LogLevel, MediaRange};
+use super::edge::{ListenerBind, UnixMode};
 use super::probing::{FailureKind, Percent, ProbePath, Regex, StatusRange};
 use super::problem::Located;
 use super::table::table;
@@ -51,7 +52,7 @@ table! {
         drain_timeout: Span<0, DAY>, default("30s");
         /// Reload by itself when this file or a plugin's file changes.
         watch: bool, default(false);
-        /// Networks whose Forwarded, X-Forwarded-* and X-Client-Cert-* are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
+        /// Networks whose Forwarded, X-Forwarded-*, X-Client-Cert-* and PROXY lines are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
         trusted_proxies: List<Network>, default([]);
     }
 }
@@ -91,7 +92,7 @@ table! {
         sha256: Sha256, optional;
         /// The plugin's settings: any table; it gets them as JSON.
         config: Settings, default({});
-        /// What a failed call answers: reject (503) or fallback. Absent: as is safe for the role. Filters reject, a router falls back to the listener's pool, a balancer to round robin.
+        /// What a failed call answers: reject (503) or fallback. Absent: as is safe for the role. Filters and connect plugins reject, a router falls back to the listener's pool, a balancer to round robin.
         on_failure: OnFailure, optional;
         /// CPU time that one call may take. A call beyond it fails.
         cpu_limit: Span<{ 100 * MICROSECOND }, SECOND>, default("2ms");
@@ -107,8 +108,18 @@ table! {
     Listener as "[[listener]]" {
         /// How the file, logs and metrics call it.
         name: Name, required;
-        /// Where it listens. Port 0 lets the system choose one. HAProxy's `bind`, nginx's `listen`.
-        bind: OneOrMany<Bind>, required;
+        /// Where it listens: an IP address and port, "unix:PATH", or a list of them. Port 0 lets the system choose one; a relative path starts at this file's folder. A Unix socket's file is replaced when nobody listens at it, and removed with the listener; its clients are known as 127.0.0.1 without a port. HAProxy's `bind`, nginx's `listen`.
+        bind: OneOrMany<ListenerBind>, required;
+        /// Permissions of the files of its Unix sockets, in octal. HAProxy's `bind … mode`.
+        unix_mode: UnixMode, default("0660");
+        /// What its connections are: http, or tcp, which is passed on as it comes to a server of `pool`, or of the pool that a plugin in `connect` chooses. HAProxy's `mode`, nginx's `stream`.
+        mode: Mode, default("http");
+        /// Whether connections begin with a line of the PROXY protocol, version 1 or 2: off, or require. The address in it is the client's everywhere. It must come within `timeouts.request-head`, and from `trusted-proxies`; else the connection is reset, `proxy-timeout`, `proxy-malformed` or `proxy-untrusted`. HAProxy's `accept-proxy`, nginx's `proxy_protocol`.
+        proxy_protocol: ProxyIn, default("off");
+        /// In tcp mode: the client's TLS hello is read for its server name and protocols, which plugins and servers' PROXY lines then have, and is passed on; TLS does not end here. It must come within `timeouts.request-head`, else `tls-hello-timeout`; what is no TLS is reset, `tls-hello-malformed`. HAProxy's `req.ssl_sni`, nginx's `ssl_preread`.
+        tls_passthrough: bool, default(false);
+        /// Plugins that are asked about each connection, in this order, before its first request: each may accept, refuse (a reset, `connection-refused`) or, in tcp mode, choose the pool. A failed call refuses too, `connect-plugin-failed`, unless the plugin has `on-failure = "fallback"`. HAProxy's `tcp-request connection`.
+        connect: List<PluginName>, default([]);
         /// Filter plugins that see every request before its route is known, in this order; responses pass them in reverse.
         filters: List<PluginName>, default([]);
         /// The plugin that chooses route and pool. Absent: the shipped `router` when there is a [[route]], else none.
@@ -194,7 +205,7 @@ table! {
         body: Span<MILLISECOND, DAY>, default("30s");
         /// How long a client may be waited for, within one body, before `min-body-rate` is held against it. Kestrel's `GracePeriod`.
         rate_grace: Span<MILLISECOND, DAY>, default("5s");
-        /// How long an upgraded connection (WebSocket) may be silent both ways; then it is closed, `tunnel-timeout`. HAProxy's `timeout tunnel`, nginx's `proxy_read_timeout`.
+        /// How long an upgraded connection (WebSocket), or one in tcp mode, may be silent both ways; then it is closed, `tunnel-timeout`. HAProxy's `timeout tunnel`, nginx's `proxy_read_timeout`.
         tunnel: Span<MILLISECOND, { 7 * DAY }>, default("1h");
     }
 }
@@ -270,6 +281,10 @@ table! {
         slow_start: Span<0, HOUR>, default("0s");
         /// When fewer of the servers than this are up, and no backup is, all are used again, whatever probes say: better some errors than all requests on the last server. "0%": never, and with every server down requests get 503, `no-server`. Envoy's `healthy_panic_threshold`.
         panic_threshold: Percent, default("0%");
+        /// The line of the PROXY protocol that its servers get before anything else: off, v1 or v2. v2 tells the TLS server name and protocol too, where they are known. Connections with one belong to one client and are not shared. HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol`.
+        proxy_protocol: ProxyOut, default("off");
+        /// What becomes of connections in tcp mode whose server is found down: keep lets them be; close resets them, `server-down`, as a database's clients need to find its new primary. HAProxy's `on-marked-down shutdown-sessions`.
+        on_marked_down: OnMarkedDown, default("keep");
         /// The servers, at least one.
         servers: List<Server>, required;
         /// TLS is spoken to the servers. `{}` for what is usual; absent: plain. HAProxy's `ssl` of `server`, nginx's `proxy_pass https://…`.
@@ -370,7 +385,7 @@ table! {
     Server as "a server" {
         /// How logs, metrics, cookies and the admin API call it. Absent: its address.
         name: Name, optional;
-        /// Where it listens: the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to.
+        /// Where it listens: the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to; or "unix:PATH", a relative path from this file's folder.
         address: Address, required;
         /// Its share, relative to the others'. 0: no new requests. HAProxy's and nginx's `weight`.
         weight: Number<0, 256>, default(1);

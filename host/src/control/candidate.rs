@@ -6,10 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
-use crate::config::checked::{HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Route};
+use crate::config::checked::{
+    HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, ProxyOut, Route,
+};
 use crate::config::{Config, Problem, Problems};
 use crate::http::h2 as http2;
-use crate::pipeline::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
+use crate::net::proxy;
+use crate::pipeline::{
+    Doorkeeper, Entrance, Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site,
+};
 use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugin};
 use crate::tls;
 use crate::upstream::Server;
@@ -288,6 +293,21 @@ impl OnWorker<'_> {
             timeouts: listener.timeouts.clone(),
             abort_on_close: listener.abort_on_close,
             tls,
+            entrance: self.entrance(listener),
+        }
+    }
+
+    fn entrance(&self, listener: &crate::config::checked::Listener) -> Entrance {
+        let connect = listener.connect.iter().map(|used| Doorkeeper {
+            name: self.name(used.value),
+            plugin: self.plugin(used.value),
+            on_failure: self.on_failure(used.value),
+        });
+        Entrance {
+            mode: listener.mode,
+            proxy_protocol: listener.proxy_protocol,
+            tls_passthrough: listener.tls_passthrough,
+            connect: connect.collect(),
         }
     }
 
@@ -328,10 +348,15 @@ impl OnWorker<'_> {
             pool.retries,
         );
         site.passive = pool.passive.clone();
-        match &pool.sticky {
-            Some(sticky) => site.with_sticky(self.name(sticky.value), self.plugin(sticky.value)),
-            None => site,
+        site.on_marked_down = pool.on_marked_down;
+        if let Some(sticky) = &pool.sticky {
+            site = site.with_sticky(self.name(sticky.value), self.plugin(sticky.value));
         }
+        site.with_proxy_lines(match pool.proxy_protocol {
+            ProxyOut::Off => None,
+            ProxyOut::V1 => Some(proxy::Version::V1),
+            ProxyOut::V2 => Some(proxy::Version::V2),
+        })
     }
 
     fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {
@@ -340,7 +365,6 @@ impl OnWorker<'_> {
 
     fn filter(&self, index: PluginIndex) -> Filter {
         let roles = self.roles[index.0 as usize];
-        let written = &self.config.plugins[index.0 as usize];
         Filter {
             name: self.name(index),
             request: roles
@@ -349,8 +373,13 @@ impl OnWorker<'_> {
             response: roles
                 .response_filter
                 .then(|| self.plugin(index) as Rc<dyn crate::hook::ResponseFilter>),
-            on_failure: written.on_failure.unwrap_or(OnFailure::Reject),
+            on_failure: self.on_failure(index),
         }
+    }
+
+    fn on_failure(&self, index: PluginIndex) -> OnFailure {
+        let written = &self.config.plugins[index.0 as usize];
+        written.on_failure.unwrap_or(OnFailure::Reject)
     }
 
     fn plugin(&self, index: PluginIndex) -> Rc<WorkerPlugin> {

@@ -241,6 +241,9 @@ impl Draft {
     fn check_roles(&mut self) {
         let config = self.config.clone();
         for listener in &config.listeners {
+            for plugin in &listener.connect {
+                self.check_role(plugin, "connect plugin", |roles| roles.connect);
+            }
             self.check_filters(&listener.filters);
             if let Some(router) = &listener.router {
                 self.check_role(router, "router", |roles| roles.router);

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::config::checked::Listener;
+use crate::config::checked::{Bind, Listener};
 use crate::config::problem::Span;
 use crate::config::{Config, Problem};
-use crate::net;
+use crate::net::{self, Listening};
 use crate::pipeline::{self, Bounds, Gates, WorkerHandle};
 
 /// An address of the config, and whose it is: port 0 gives each listener, and the admin port, a socket of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    address: SocketAddr,
+    address: Bind,
     user: Option<String>,
 }
 
@@ -27,8 +27,8 @@ pub struct Listeners {
 }
 
 struct Bound {
-    socket: Arc<TcpListener>,
-    local: SocketAddr,
+    socket: Listening,
+    local: Bind,
     /// Absent: the admin port, which `admin` accepts from.
     accepting: Option<Accepting>,
 }
@@ -41,7 +41,7 @@ struct Accepting {
 /// The sockets of a candidate: those it needs and has not yet.
 pub struct Sockets {
     wanted: Vec<(Key, Option<String>)>,
-    fresh: HashMap<Key, (Arc<TcpListener>, SocketAddr)>,
+    fresh: HashMap<Key, (Listening, Bind)>,
 }
 
 impl Listeners {
@@ -62,16 +62,16 @@ impl Listeners {
         for (address, listener, span) in addresses(config) {
             let user = listener.clone().unwrap_or_else(|| "admin port".to_owned());
             let key = Key {
+                user: address.is_any_port().then(|| user.clone()),
                 address,
-                user: (address.port() == 0).then(|| user.clone()),
             };
             if !self.bound.contains_key(&key) && !sockets.fresh.contains_key(&key) {
-                match net::listen(address) {
+                match listen(&key.address) {
                     Ok(socket) => {
-                        let local = socket.local_addr().unwrap_or(address);
-                        sockets.fresh.insert(key.clone(), (Arc::new(socket), local));
+                        let local = socket.local().map_or(key.address.clone(), Bind::Ip);
+                        sockets.fresh.insert(key.clone(), (socket, local));
                     }
-                    Err(error) => problems.push(refused(address, &user, span, &error)),
+                    Err(error) => problems.push(refused(&key.address, &user, span, &error)),
                 }
             }
             sockets.wanted.push((key, listener));
@@ -120,15 +120,22 @@ impl Listeners {
     }
 
     pub fn admin(&self) -> Option<Arc<TcpListener>> {
-        self.bound
-            .values()
-            .find(|bound| bound.accepting.is_none())
-            .map(|bound| bound.socket.clone())
+        let mut bound = self.bound.values();
+        let admin = bound.find(|bound| bound.accepting.is_none())?;
+        match &admin.socket {
+            Listening::Tcp(socket) => Some(socket.clone()),
+            Listening::Unix(_) => None,
+        }
     }
 
     /// The listener that each address belongs to.
-    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let of = |bound: &Bound| Some((bound.accepting.as_ref()?.listener.clone(), bound.local));
+    pub fn addresses(&self) -> Vec<(String, Bind)> {
+        let of = |bound: &Bound| {
+            Some((
+                bound.accepting.as_ref()?.listener.clone(),
+                bound.local.clone(),
+            ))
+        };
         let mut all: Vec<_> = self.bound.values().filter_map(of).collect();
         all.sort();
         all
@@ -189,18 +196,56 @@ fn bounds(config: &Config, most: usize) -> Vec<(&str, Bounds)> {
     listeners.map(|l| (l.name.as_str(), of(l))).collect()
 }
 
-fn addresses(config: &Config) -> Vec<(SocketAddr, Option<String>, Option<Span>)> {
+fn listen(address: &Bind) -> std::io::Result<Listening> {
+    match address {
+        Bind::Ip(address) => net::listen(*address),
+        Bind::Unix { path, mode } => net::listen::listen_unix(path, *mode),
+    }
+}
+
+fn addresses(config: &Config) -> Vec<(Bind, Option<String>, Option<Span>)> {
     let listeners = config.listeners.iter().flat_map(|listener| {
         let bind = listener.bind.iter();
-        bind.map(|at| (at.value, Some(listener.name.clone()), Some(at.span.clone())))
+        bind.map(|at| {
+            let name = listener.name.clone();
+            (at.value.clone(), Some(name), Some(at.span.clone()))
+        })
     });
-    let admin = config.admin.iter().map(|admin| (admin.bind, None, None));
+    let admin = config.admin.iter();
+    let admin = admin.map(|admin| (Bind::Ip(admin.bind), None, None));
     listeners.chain(admin).collect()
 }
 
-fn refused(address: SocketAddr, user: &str, span: Option<Span>, error: &std::io::Error) -> Problem {
+fn refused(address: &Bind, user: &str, span: Option<Span>, error: &std::io::Error) -> Problem {
+    let remedy = match address {
+        Bind::Ip(address) => ip_remedy(*address, error),
+        Bind::Unix { path, .. } => unix_remedy(path, error),
+    };
+    let message = format!("{user}: {address} can't be listened on: {error}");
+    match span {
+        Some(span) => Problem::at(span, message, remedy),
+        None => Problem::of_file(message, remedy),
+    }
+}
+
+fn unix_remedy(path: &std::path::Path, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
-    let remedy = match error.kind() {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another process listens there (`ss -lxp 'src = {path}'` names it), or the file is no socket: stop it, remove it, or choose another path"
+        ),
+        ErrorKind::PermissionDenied => {
+            "let this user write in the folder, or choose one where it may".to_owned()
+        }
+        ErrorKind::NotFound => "make its folder first".to_owned(),
+        _ => "a path of a socket has at most 107 bytes; choose another".to_owned(),
+    }
+}
+
+fn ip_remedy(address: SocketAddr, error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
         ErrorKind::AddrInUse => format!(
             "another process listens there (`ss -ltnp 'sport = :{}'` names it): stop it, or choose another port",
             address.port()
@@ -211,10 +256,5 @@ fn refused(address: SocketAddr, user: &str, span: Option<Span>, error: &std::io:
         }
         ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
         _ => "choose another address".to_owned(),
-    };
-    let message = format!("{user}: {address} can't be listened on: {error}");
-    match span {
-        Some(span) => Problem::at(span, message, remedy),
-        None => Problem::of_file(message, remedy),
     }
 }

@@ -1,6 +1,5 @@
 //! What the loop publishes and everyone may read: the running generation, the last change, whether the workers answer.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::config::checked::Secret;
+use crate::config::checked::{Bind, Secret};
 use crate::pipeline::WorkerHandle;
 
 use super::change::{Applied, Rejected};
@@ -31,7 +30,7 @@ pub struct Shared {
     pub workers: Vec<WorkerHandle>,
     /// How many workers the process was started with; fewer or more needs a restart.
     running: ArcSwapOption<Running>,
-    addresses: ArcSwap<Vec<(String, SocketAddr)>>,
+    addresses: ArcSwap<Vec<(String, Bind)>>,
     admin: watch::Sender<Option<AdminPort>>,
     last_change: Mutex<Option<LastChange>>,
     history: ArcSwap<Vec<HistoryEntry>>,
@@ -72,7 +71,7 @@ impl Shared {
         self.running.load_full()
     }
 
-    pub fn addresses(&self) -> Arc<Vec<(String, SocketAddr)>> {
+    pub fn addresses(&self) -> Arc<Vec<(String, Bind)>> {
         self.addresses.load_full()
     }
 

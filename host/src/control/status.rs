@@ -1,6 +1,5 @@
 //! What a running proxy says of itself: `/api/v1/status`, `/pools` and `/plugins` show these as JSON.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::ids::PoolIndex;
 use crate::config::Config;
-use crate::config::checked::{self, PluginUse};
+use crate::config::checked::{self, Bind, PluginUse};
 use crate::hook::ServerState;
 use crate::plugin::{Cause, PluginShared, Role};
 use crate::upstream::vitals::{Checked, Wanted};
@@ -161,7 +160,7 @@ pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> 
     }
 }
 
-fn listeners(config: &Config, addresses: &[(String, SocketAddr)]) -> Vec<ListenerStatus> {
+fn listeners(config: &Config, addresses: &[(String, Bind)]) -> Vec<ListenerStatus> {
     let one = |listener: &checked::Listener| ListenerStatus {
         name: listener.name.clone(),
         addresses: addresses

@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{Method, Version};
-use tokio::net::TcpStream;
 
 use crate::config::checked::{Probe, ProbeKind};
 use crate::http::client::{Answer, Connection, Why};
 use crate::http::{Body, Fields, RequestHead, Target};
-use crate::net;
+use crate::net::{self, Stream};
 
 /// Bytes of a body that are looked at.
 const LOOKED_AT: usize = 64 << 10;
@@ -58,7 +57,7 @@ fn is_our_own(error: &io::Error) -> bool {
     ours.iter().any(|own| number == Some(own.raw_os_error()))
 }
 
-async fn request_over(socket: TcpStream, settings: &Probe, address: &str) -> Verdict {
+async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Verdict {
     // The connection is for this probe alone, so its home is nobody's.
     let home = Rc::default();
     let request = request(settings, address);

@@ -48,27 +48,28 @@ pub struct Interest {
 }
 
 pub fn value_in_request<'a>(view: &'a dyn RequestView, input: &Input) -> Option<Cow<'a, [u8]>> {
-    let text = |s: &'a str| Some(Cow::Borrowed(s.as_bytes()));
+    // Of a connection there is no method or path: what is empty is absent.
+    let text = |s: &'a str| (!s.is_empty()).then_some(Cow::Borrowed(s.as_bytes()));
     let tls = || view.connection().tls.as_ref();
     match input {
         Input::Method => text(view.method()),
         Input::Scheme => text(view.scheme()),
         Input::Version => text(view.version()),
         Input::Host => view.host().map(Cow::Borrowed),
-        Input::Path => Some(Cow::Borrowed(view.path())),
+        Input::Path => Some(Cow::Borrowed(view.path())).filter(|path| !path.is_empty()),
         Input::Query => view.query().map(Cow::Borrowed),
         Input::QueryParameter(name) => query_parameter(view.query()?, name.as_bytes()),
         Input::Header(name) | Input::RequestHeader(name) => view.field(name),
         Input::Cookie(name) => cookie(view.field(&http::header::COOKIE)?, name.as_bytes()),
         Input::ClientAddress => text(&view.connection().client_address),
-        Input::ClientPort => text(&view.connection().client_port),
+        Input::ClientPort => Some(Cow::Borrowed(view.connection().client_port.as_bytes())),
         Input::Listener => text(&view.connection().listener),
         Input::RequestId => text(view.request_id()),
-        Input::Note(name) => view.note(name).and_then(text),
+        Input::Note(name) => view.note(name).map(|note| Cow::Borrowed(note.as_bytes())),
         Input::Route => view.route().and_then(text),
         Input::Pool => view.pool().and_then(text),
-        Input::ServerName => tls()?.server_name.as_deref().and_then(text),
-        Input::Alpn => tls()?.alpn.as_deref().and_then(text),
+        Input::ServerName => view.connection().server_name().and_then(text),
+        Input::Alpn => view.connection().alpn().and_then(text),
         Input::ClientCertificateFingerprint => tls()?.client_fingerprint.as_deref().and_then(text),
         Input::ClientCertificateSubject => tls()?.client_subject.as_deref().and_then(text),
         Input::Status | Input::SetCookie(_) | Input::Server => None,

@@ -8,9 +8,11 @@ pub mod verdict;
 pub mod view;
 
 pub use input::{Input, Interest, sets_cookie, value_in_request, value_in_response};
-pub use role::{Balancer, Failure, RequestFilter, ResponseFilter, Router, Sticky};
+pub use role::{Balancer, Connect, Failure, RequestFilter, ResponseFilter, Router, Sticky};
 pub use verdict::{
-    Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Note, Outcome, Reply,
-    ResponseOutcome, Step,
+    Admission, Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Note,
+    Outcome, Reply, ResponseOutcome, Step,
 };
-pub use view::{ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts};
+pub use view::{
+    ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts, Told,
+};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::base::ids::{PoolIndex, Slot};
 
-use super::verdict::{Binding, Choice, FetchError, Finding, Outcome, Reply, ResponseOutcome, Step};
+use super::verdict::{
+    Admission, Binding, Choice, FetchError, Finding, Outcome, Reply, ResponseOutcome, Step,
+};
 use super::view::{RequestView, ResponseView, ServerView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
@@ -15,6 +17,16 @@ pub enum Failure {
     Failed,
     /// It failed shortly before and is not asked again yet, or is quarantined.
     Unavailable,
+}
+
+/// Asked once a connection: before its first byte is read, or once its PROXY line and its TLS hello are there. On failure it is
+/// refused.
+pub trait Connect {
+    /// Of the request just what belongs to the connection is there.
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure>;
+
+    /// Told that it chose a pool where there is none to choose: whatever it is, it is no decision.
+    fn chose_in_vain(&self, _listener: &str) {}
 }
 
 /// Asked once a request, after the listener's filters. On failure: the listener's pool.
@@ -74,6 +86,12 @@ pub trait Sticky {
 
     /// Puts a server into the plugin's table. The pool's part of it is kept by the pool's name, and servers by theirs.
     fn remember(&self, _pool: PoolIndex, _key: &[u8], _server: &str, _ttl: Duration) {}
+}
+
+impl<F: Fn(&dyn RequestView) -> Result<Admission, Failure>> Connect for F {
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure> {
+        self(connection)
+    }
 }
 
 impl<F: Fn(&dyn RequestView) -> Result<Choice, Failure>> Router for F {

@@ -47,6 +47,16 @@ pub struct Outcome {
     pub reason: Option<String>,
 }
 
+/// What is decided about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Accept,
+    /// Closed with a reset.
+    Refuse,
+    /// In tcp mode: the pool to use.
+    Pool(PoolIndex),
+}
+
 /// What a router says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choice {

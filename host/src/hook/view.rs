@@ -50,7 +50,7 @@ pub trait ResponseView {
 }
 
 /// What is known of a connection, made once when it is accepted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionFacts {
     pub client: SocketAddr,
     /// `client`'s address as text, IPv4-mapped ones as IPv4.
@@ -60,11 +60,43 @@ pub struct ConnectionFacts {
     pub local: SocketAddr,
     /// The listener's name.
     pub listener: Rc<str>,
+    /// Of TLS that ends here.
     pub tls: Option<Rc<TlsFacts>>,
+    /// None: nobody said anything.
+    pub told: Option<Box<Told>>,
+}
+
+/// What others say of a connection: the proxy before us in a PROXY line, or the client in a TLS hello that is passed on.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Who is connected, where `client` is another.
+    pub peer: Option<SocketAddr>,
+    pub server_name: Option<Box<str>>,
+    pub alpn: Option<Box<str>>,
+}
+
+impl ConnectionFacts {
+    /// Who is connected: the client, or the proxy that speaks for it.
+    pub fn peer(&self) -> SocketAddr {
+        let told = self.told.as_ref().and_then(|told| told.peer);
+        told.unwrap_or(self.client)
+    }
+
+    /// The TLS server name; what we have seen ourselves goes before hearsay.
+    pub fn server_name(&self) -> Option<&str> {
+        let ours = self.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        ours.or_else(|| self.told.as_ref()?.server_name.as_deref())
+    }
+
+    /// The application protocol; of a hello that is passed on, the one that the client likes best.
+    pub fn alpn(&self) -> Option<&str> {
+        let ours = self.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+        ours.or_else(|| self.told.as_ref()?.alpn.as_deref())
+    }
 }
 
 /// What is known of a TLS connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TlsFacts {
     pub server_name: Option<Box<str>>,
     pub alpn: Option<Box<str>>,

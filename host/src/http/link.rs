@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::idle::Idle;
 use super::pace::Floor;
 use super::timers::{self, Millis, Place};
 
@@ -76,6 +77,8 @@ pub struct Link {
     blame: Cell<Option<Blame>>,
     /// For the client, before the answer that is awaited.
     ahead: Cell<Vec<u8>>,
+    /// A server's address, and the connections to it that are this client's alone.
+    own: Cell<Option<Box<(Rc<str>, Rc<Idle>)>>>,
 }
 
 /// Who or what ended an exchange before its time.
@@ -98,6 +101,8 @@ pub enum Blame {
     Flood,
     /// We cut it: the drain deadline has passed.
     Operator,
+    /// We cut it: the server was found down.
+    ServerDown,
     /// A panic of ours.
     Ourselves,
 }
@@ -149,6 +154,7 @@ impl Link {
             body_left: Cell::new(false),
             blame: Cell::new(None),
             ahead: Cell::default(),
+            own: Cell::default(),
         })
     }
 
@@ -161,6 +167,27 @@ impl Link {
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Where connections to a server wait that nobody but this client may use. Those to another server, of before, are closed.
+    pub fn own_idle(&self, address: &Rc<str>) -> Rc<Idle> {
+        let known = self.own.take().filter(|own| own.0 == *address);
+        let own = known.unwrap_or_else(|| Box::new((address.clone(), Rc::default())));
+        let idle = own.1.clone();
+        self.own.set(Some(own));
+        idle
+    }
+
+    /// Resolves once the connection is to end in this way. For one task at a time.
+    pub async fn closes(&self, how: Closing) {
+        poll_fn(|cx| {
+            self.owner(cx.waker());
+            match self.closing() >= how {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Asks the connection to end. It never becomes less urgent.

@@ -1,13 +1,21 @@
-//! Connections to servers: a `host:port` becomes a connected socket.
+//! Connections to servers: a `host:port`, or a `unix:PATH`, becomes a connected socket.
 
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// Connects to `address`, `host:port`; each address of a name is tried in turn (a name is resolved at every call, so a
+use super::Stream;
+
+/// What stands before the path of a Unix socket.
+pub const UNIX: &str = "unix:";
+
+/// Connects to `address`, `host:port` or `unix:PATH`; each address of a name is tried in turn (a name is resolved at every call, so a
 /// change in DNS is followed at once). Without a deadline: the caller has one.
-pub async fn dial(address: &str) -> io::Result<TcpStream> {
+pub async fn dial(address: &str) -> io::Result<Stream> {
+    if let Some(path) = address.strip_prefix(UNIX) {
+        return UnixStream::connect(path).await.map(Stream::Unix);
+    }
     if let Ok(address) = address.parse::<SocketAddr>() {
         return connect(address).await;
     }
@@ -21,7 +29,7 @@ pub async fn dial(address: &str) -> io::Result<TcpStream> {
     Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<Stream> {
     let stream = TcpStream::connect(address).await?;
     // Heads and last chunks are small and must not wait for an acknowledgement (RFC 896).
     stream.set_nodelay(true)?;
@@ -31,7 +39,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
             "connected to itself: nothing listens there",
         ));
     }
-    Ok(stream)
+    Ok(Stream::Tcp(stream))
 }
 
 #[cfg(test)]
@@ -43,6 +51,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let stream = dial(&format!("localhost:{port}")).await.unwrap();
+        let Stream::Tcp(stream) = stream else {
+            panic!("{stream:?}");
+        };
         assert_eq!(stream.peer_addr().unwrap().port(), port);
     }
 

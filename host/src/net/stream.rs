@@ -1,11 +1,15 @@
 //! A connected socket, whatever it runs over: what reads and writes bytes above it need not know.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::unsent;
 
@@ -13,6 +17,7 @@ use super::unsent;
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
+    Unix(UnixStream),
     /// Bytes pass through something (TLS) before they reach the socket.
     Layered(Box<dyn Layer>),
 }
@@ -20,16 +25,17 @@ pub enum Stream {
 /// What a stream may run over.
 pub trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
     /// The socket at the bottom.
-    fn socket(&self) -> &TcpStream;
+    fn socket(&self) -> BorrowedFd<'_>;
     /// Whether it has taken bytes that the socket has not: a flush is owed.
     fn holds(&self) -> bool;
 }
 
 impl Stream {
     /// The socket at the bottom.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> BorrowedFd<'_> {
         match self {
-            Stream::Tcp(socket) => socket,
+            Stream::Tcp(socket) => socket.as_fd(),
+            Stream::Unix(socket) => socket.as_fd(),
             Stream::Layered(layer) => layer.socket(),
         }
     }
@@ -38,12 +44,16 @@ impl Stream {
     /// something has. Nobody else may wait for it.
     pub fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
+        let is_empty = |read: io::Result<usize>| matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         match self {
             Stream::Tcp(socket) => match socket.poll_read_ready(&mut cx) {
                 Poll::Pending => true,
-                Poll::Ready(Ok(())) => {
-                    matches!(socket.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-                }
+                Poll::Ready(Ok(())) => is_empty(socket.try_read(&mut [0; 1])),
+                Poll::Ready(Err(_)) => false,
+            },
+            Stream::Unix(socket) => match socket.poll_read_ready(&mut cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => is_empty(socket.try_read(&mut [0; 1])),
                 Poll::Ready(Err(_)) => false,
             },
             // What the layer has to say to itself (a session ticket) is nobody's byte.
@@ -59,7 +69,7 @@ impl Stream {
     /// Whether bytes that were written have not reached the socket: a flush is owed. Never so of plain TCP.
     pub fn holds(&self) -> bool {
         match self {
-            Stream::Tcp(_) => false,
+            Stream::Tcp(_) | Stream::Unix(_) => false,
             Stream::Layered(layer) => layer.holds(),
         }
     }
@@ -73,6 +83,20 @@ impl Stream {
         }
     }
 
+    /// The next byte, which is left where it is. None: the peer has closed.
+    pub async fn peek(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let seen = match self {
+            Stream::Tcp(socket) => socket.peek(&mut byte).await?,
+            Stream::Unix(socket) => {
+                let look = || Ok(recv(socket, &mut byte, RecvFlags::PEEK)?.0);
+                socket.async_io(Interest::READABLE, look).await?
+            }
+            Stream::Layered(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok((seen > 0).then_some(byte[0]))
+    }
+
     /// Bytes written that the peer's system has not acknowledged.
     pub fn unsent(&self) -> u64 {
         unsent(self.socket())
@@ -80,13 +104,19 @@ impl Stream {
 
     /// A reset rather than an end, once it is dropped.
     pub fn cut(&self) {
-        let _ = self.socket().set_zero_linger();
+        let _ = SockRef::from(&self.socket()).set_linger(Some(Duration::ZERO));
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Stream {
         Stream::Tcp(socket)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Stream {
+        Stream::Unix(socket)
     }
 }
 
@@ -98,6 +128,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Stream::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
             Stream::Layered(layer) => Pin::new(layer).poll_read(cx, buffer),
         }
     }
@@ -112,6 +143,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Stream::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Layered(layer) => Pin::new(layer).poll_write(cx, bytes),
         }
     }
@@ -136,6 +168,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Stream::Unix(socket) => Pin::new(socket).poll_flush(cx),
             Stream::Layered(layer) => Pin::new(layer).poll_flush(cx),
         }
     }
@@ -143,6 +176,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Layered(layer) => Pin::new(layer).poll_shutdown(cx),
         }
     }

@@ -1,17 +1,17 @@
 //! What a peer has not taken yet.
 
 use std::ffi::c_int;
+use std::os::fd::AsFd;
 
 use rustix::ioctl::{Getter, Opcode, ioctl};
-use tokio::net::TcpStream;
 
-/// tcp(7), `SIOCOUTQ`: as on every architecture that Cranelift compiles for.
+/// tcp(7) and unix(7), `SIOCOUTQ`: as on every architecture that Cranelift compiles for.
 const SIOCOUTQ: Opcode = 0x5411;
 
 /// Bytes that were written to the socket and that the peer has not acknowledged: those on their way, and those for which it has
 /// no room. That a socket can be written to again tells far less: the kernel says so only when a third of its buffer, which
 /// may be megabytes, is free.
-pub fn unsent(socket: &TcpStream) -> u64 {
+pub fn unsent(socket: impl AsFd) -> u64 {
     // SAFETY: for SIOCOUTQ the kernel writes an int.
     let unsent = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
     // Of a socket that has failed nobody waits for more.
@@ -21,7 +21,7 @@ pub fn unsent(socket: &TcpStream) -> u64 {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

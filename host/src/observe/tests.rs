@@ -15,6 +15,7 @@ use crate::config::checked::{AccessFormat, AccessTarget};
 pub fn request() -> RequestEnded<'static> {
     RequestEnded {
         started: true,
+        tcp: false,
         generation: Generation(7),
         listener: "web",
         route: Some("api"),

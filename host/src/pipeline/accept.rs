@@ -5,19 +5,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-
-use tokio::net::{TcpListener, TcpStream};
 
 use super::gate::{Gate, Pass};
 use super::workers::WorkerHandle;
-use crate::net;
 use crate::net::accept::Accept;
+use crate::net::{self, Accepted, Listening};
 
 /// Accepts for the gate's listener, until the future is dropped. What waits in the socket's queue then is not lost as long as
 /// the socket stays open.
-pub async fn accept(socket: Arc<TcpListener>, gate: Gate, workers: Vec<WorkerHandle>) {
+pub async fn accept(socket: Listening, gate: Gate, workers: Vec<WorkerHandle>) {
     let listener = gate.listener().clone();
     let door = Door {
         socket,
@@ -28,10 +25,7 @@ pub async fn accept(socket: Arc<TcpListener>, gate: Gate, workers: Vec<WorkerHan
         let Some(worker) = least_loaded(&workers) else {
             return;
         };
-        match stream.into_std() {
-            Ok(stream) => worker.connection(stream, listener.clone(), pass),
-            Err(error) => tracing::debug!(%error, "an accepted connection was lost"),
-        }
+        worker.connection(stream, listener.clone(), pass);
     })
     .await;
 }
@@ -42,14 +36,14 @@ fn least_loaded(workers: &[WorkerHandle]) -> Option<&WorkerHandle> {
 
 /// A listening socket behind its listener's gate.
 struct Door {
-    socket: Arc<TcpListener>,
+    socket: Listening,
     gate: Gate,
     /// The gate had no room when it was last asked.
     waited: bool,
 }
 
 impl Accept for Door {
-    type Connection = (TcpStream, Pass);
+    type Connection = (Accepted, Pass);
 
     async fn accept(&mut self) -> io::Result<Self::Connection> {
         poll_fn(|cx| self.poll_accept(cx)).await
@@ -57,7 +51,7 @@ impl Accept for Door {
 }
 
 impl Door {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, Pass)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Accepted, Pass)>> {
         loop {
             let Door {
                 socket,
@@ -67,8 +61,7 @@ impl Door {
             let entered = gate.poll_enter(cx, waited, |cx| socket.poll_accept(cx));
             match ready!(entered)? {
                 (stream, Some(pass)) => return Poll::Ready(Ok((stream, pass))),
-                // Closed with a reset: nothing of it stays behind, here or in the kernel.
-                (stream, None) => drop(stream.set_zero_linger()),
+                (stream, None) => stream.refuse(),
             }
         }
     }

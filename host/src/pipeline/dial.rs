@@ -1,8 +1,12 @@
-//! A new connection to a server: the socket, and TLS where its pool wants that. Without a deadline: the caller has one.
+//! A new connection to a server: connected, with the PROXY line that its pool owes it, and TLS where its pool wants that.
 
 use std::io;
 
+use tokio::io::AsyncWriteExt;
+
 use super::site::Member;
+use crate::hook::ConnectionFacts;
+use crate::net::proxy::{self, Said};
 use crate::net::{self, Stream};
 use crate::tls;
 
@@ -12,14 +16,34 @@ pub enum NoConnection {
     Tls(tls::client::Failed),
 }
 
-pub async fn dial(server: &Member) -> Result<Stream, NoConnection> {
-    let socket = net::dial(&server.address).await;
-    let socket = socket.map_err(NoConnection::Socket)?;
+/// `client`: for whom; None: for ourselves. Without a deadline: the caller has one.
+pub async fn dial(
+    server: &Member,
+    client: Option<&ConnectionFacts>,
+) -> Result<Stream, NoConnection> {
+    let stream = plain(server, client).await.map_err(NoConnection::Socket)?;
     match &server.tls {
-        None => Ok(Stream::Tcp(socket)),
+        None => Ok(stream),
         // Boxed: the handshake's state is large, and most pools have none.
-        Some(tls) => Box::pin(tls.secure(socket))
+        Some(tls) => Box::pin(tls.secure(stream))
             .await
             .map_err(NoConnection::Tls),
+    }
+}
+
+async fn plain(server: &Member, client: Option<&ConnectionFacts>) -> io::Result<Stream> {
+    let mut stream = net::dial(&server.address).await?;
+    if let Some(version) = server.proxy {
+        let said = client.map(said_of).unwrap_or_default();
+        stream.write_all(&proxy::written(version, &said)).await?;
+    }
+    Ok(stream)
+}
+
+fn said_of(client: &ConnectionFacts) -> Said {
+    Said {
+        addresses: Some((client.client, client.local)),
+        server_name: client.server_name().map(Into::into),
+        alpn: client.alpn().map(Into::into),
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn explain(worker: &Rc<Worker>, question: &Question) -> Result<Explai
     let picked = pool.and_then(|index| {
         let pool = site.pool(index).ok_or(Fault::NoPool)?;
         explained.pool = Some(pool.name.to_string());
-        pick(pool, index, &exchange, &Tried::new())
+        pick(pool, index, &exchange, worker.random(), &Tried::new())
     });
     match picked {
         Ok(server) => explained.server = Some(server.name.to_string()),
@@ -155,6 +155,7 @@ fn exchange(
         local: client,
         listener: listener.name.clone(),
         tls: None,
+        told: None,
     };
     let now = Instant::now();
     let link = Link::new(super::arrive::limits(Some(listener)));

@@ -25,7 +25,19 @@ pub enum Fault {
     BodyTooLarge,
     /// The request's body broke off.
     BodyBroken,
+    // Of connections, before their first request or in tcp mode.
+    /// A PROXY line from somebody who is not trusted to send one.
+    ProxyUntrusted,
+    ProxyMalformed,
+    ProxyTimeout,
+    /// No TLS where it was to be.
+    TlsHello,
+    TlsHelloTimeout,
+    /// A plugin refused the connection.
+    Refused,
     // Ours.
+    /// A plugin that is asked about connections failed.
+    ConnectPluginFailed,
     /// Nothing says where the request is to go.
     NoPool,
     /// A filter failed, and nobody passes without it.
@@ -56,6 +68,8 @@ pub enum Fault {
     ServerStalled,
     /// A client of HTTP/2 that makes work of nothing.
     Flood,
+    /// Cut as the server was found down.
+    ServerDown,
     /// Cut at the drain deadline.
     Cut,
     /// A bug of ours.
@@ -94,9 +108,10 @@ impl Fault {
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Flood | Cut | Panic | HandshakeFailed | HandshakeTimeout => {
-                return None;
-            }
+            | ServerStalled | ServerDown | Flood | Cut | Panic | HandshakeFailed
+            | HandshakeTimeout => return None,
+            ProxyUntrusted | ProxyMalformed | ProxyTimeout | TlsHello | TlsHelloTimeout
+            | Refused | ConnectPluginFailed => return None,
         })
     }
 
@@ -115,6 +130,13 @@ impl Fault {
             BodyTooSlow => "request-body-too-slow",
             BodyTooLarge => "request-body-too-large",
             BodyBroken => "request-body-broken",
+            ProxyUntrusted => "proxy-untrusted",
+            ProxyMalformed => "proxy-malformed",
+            ProxyTimeout => "proxy-timeout",
+            TlsHello => "tls-hello-malformed",
+            TlsHelloTimeout => "tls-hello-timeout",
+            Refused => "connection-refused",
+            ConnectPluginFailed => "connect-plugin-failed",
             NoPool => "no-pool",
             FilterFailed => "filter-failed",
             ListenerGone => "listener-gone",
@@ -133,6 +155,7 @@ impl Fault {
             ServerAborted => "server-aborted",
             ServerStalled => "between-bytes-timeout",
             Flood => "http2-flood",
+            ServerDown => "server-down",
             Cut => "cut",
             Panic => "panic",
         }
@@ -146,8 +169,9 @@ impl Fault {
         match self {
             BadRequest(_) | HeadTooLarge | BodyTooLarge | PlainHttp => *b"PR",
             ConnectMethod | FilterFailed | NoPool => *b"PR",
+            ProxyUntrusted | ProxyMalformed | TlsHello | Refused | ConnectPluginFailed => *b"PR",
             HandshakeFailed => *b"CR",
-            HeadTimeout | HandshakeTimeout => *b"cR",
+            HeadTimeout | HandshakeTimeout | ProxyTimeout | TlsHelloTimeout => *b"cR",
             BodyTimeout | BodyTooSlow => *b"cD",
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
@@ -163,6 +187,7 @@ impl Fault {
             ServerAborted => [b'S', how_far],
             ServerStalled => [b's', how_far],
             Flood => [b'P', how_far],
+            ServerDown => [b'D', how_far],
             Cut => [b'K', how_far],
             Panic => [b'I', how_far],
         }
@@ -191,7 +216,10 @@ impl Fault {
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
-            | ServerStalled | Flood | Cut | Panic | HandshakeFailed | HandshakeTimeout => "",
+            | ServerStalled | ServerDown | Flood | Cut | Panic | HandshakeFailed
+            | HandshakeTimeout => "",
+            ProxyUntrusted | ProxyMalformed | ProxyTimeout | TlsHello | TlsHelloTimeout
+            | Refused | ConnectPluginFailed => "",
         }
     }
 }
@@ -220,6 +248,7 @@ impl From<Blame> for Fault {
             Blame::Server => Fault::ServerAborted,
             Blame::ServerTimeout => Fault::ServerStalled,
             Blame::Flood => Fault::Flood,
+            Blame::ServerDown => Fault::ServerDown,
             Blame::Operator => Fault::Cut,
             Blame::Ourselves => Fault::Panic,
         }
@@ -419,6 +448,56 @@ mod tests {
             b"sD",
         ),
         (Fault::Flood, 0, "http2-flood", Stage::Request, b"PR"),
+        (
+            Fault::ProxyUntrusted,
+            0,
+            "proxy-untrusted",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ProxyMalformed,
+            0,
+            "proxy-malformed",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ProxyTimeout,
+            0,
+            "proxy-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::TlsHello,
+            0,
+            "tls-hello-malformed",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::TlsHelloTimeout,
+            0,
+            "tls-hello-timeout",
+            Stage::Request,
+            b"cR",
+        ),
+        (
+            Fault::Refused,
+            0,
+            "connection-refused",
+            Stage::Request,
+            b"PR",
+        ),
+        (
+            Fault::ConnectPluginFailed,
+            0,
+            "connect-plugin-failed",
+            Stage::Request,
+            b"PR",
+        ),
+        (Fault::ServerDown, 0, "server-down", Stage::Data, b"DD"),
         (Fault::Cut, 0, "cut", Stage::Connect, b"KC"),
         (Fault::Panic, 0, "panic", Stage::Queue, b"IQ"),
     ];

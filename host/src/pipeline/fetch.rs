@@ -41,7 +41,10 @@ pub struct Breaker {
 /// By the pool's balancer, which may look at the request that it is for.
 pub async fn fetch(site: &Site, exchange: &Exchange, call: Fetch) -> Result<Reply, FetchError> {
     let index = call.pool;
-    let choose = |pool, tried: &[Slot]| pick(pool, index, exchange, tried).ok();
+    let choose = |pool, tried: &[Slot]| {
+        let random = exchange.record.worker.random();
+        pick(pool, index, exchange, random, tried).ok()
+    };
     bounded(site, &exchange.record.worker, call, choose).await
 }
 
@@ -130,7 +133,7 @@ async fn connection(server: &Member, kept: bool) -> Option<Way> {
 }
 
 async fn dial(server: &Member) -> Option<Way> {
-    let reach = async || super::dial::dial(server).await;
+    let reach = async || super::dial::dial(server, None).await;
     match &server.mux {
         Some(mux) => mux.take(reach).await.ok().map(Way::Shared),
         None => reach().await.ok().map(Connection::open).map(Way::Own),
@@ -144,7 +147,7 @@ fn request(server: &Member, call: Fetch) -> (RequestHead, Body) {
     }
     hop::take(&mut fields);
     if !fields.contains(&HOST) {
-        fields.set(&HOST, server.address.as_bytes());
+        fields.set(&HOST, server.host().as_bytes());
     }
     fields.remove(&CONTENT_LENGTH);
     let body = Body::full(call.body);

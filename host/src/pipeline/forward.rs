@@ -43,9 +43,11 @@ pub async fn forward(
     let mut stuck = stick::find(pool, index, exchange);
     loop {
         // Once a server was tried, its failure says more than that there is no other.
+        let random = exchange.record.worker.random();
         let server = match stuck.take() {
             Some(server) => server,
-            None => pick(pool, index, exchange, &tried).map_err(|fault| last.unwrap_or(fault))?,
+            None => pick(pool, index, exchange, random, &tried)
+                .map_err(|fault| last.unwrap_or(fault))?,
         };
         exchange.chose(server);
         let attempt = attempt(pool, server, exchange, peer).await;
@@ -90,7 +92,7 @@ async fn attempt(
     }
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
-    if let Some(kept) = server.idle.take() {
+    if let Some(kept) = server.idle_for(&exchange.record.link).take() {
         exchange.record.connect.get_or_insert(Duration::ZERO);
         match send(pool, server, exchange, kept, peer).await {
             // It had been closed, and we had not heard of it yet: as if it had not been there.
@@ -120,7 +122,11 @@ async fn connect(
     let begun = Instant::now();
     let link = exchange.record.link.clone();
     let dialled = link
-        .wait(Phase::Busy, pool.timeouts.connect, pin!(dial(server)))
+        .wait(
+            Phase::Busy,
+            pool.timeouts.connect,
+            pin!(dial(server, Some(&exchange.record.facts))),
+        )
         .await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
     let failed = |fault| Failed { fault, again: true };
@@ -176,7 +182,7 @@ async fn send(
         };
         let link = &exchange.record.link;
         let patience = Patience::new(link.clone(), pool.timeouts.send, first_byte);
-        let home = server.idle.clone();
+        let home = server.idle_for(link);
         let interim = |head| send_ahead(exchange, head);
         let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
         link.wait(Phase::FirstByte, first_byte, sending).await
@@ -234,7 +240,7 @@ impl Outgoing for ToServer<'_> {
         // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
         if !record.head.fields.contains(&HOST) {
             out.extend_from_slice(b"host: ");
-            out.extend_from_slice(self.server.address.as_bytes());
+            out.extend_from_slice(self.server.host().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
         if said.trailers {

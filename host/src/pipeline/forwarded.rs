@@ -122,6 +122,7 @@ pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts>
         listener: known.listener.clone(),
         // Of the connection that it came by.
         tls: known.tls.clone(),
+        told: known.told.clone(),
     })
 }
 

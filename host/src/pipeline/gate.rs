@@ -237,6 +237,30 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// The connection turns out to be another client's, which a proxy speaks for. False: one too many of that client's; the
+    /// connection is to be reset.
+    pub fn rename(&mut self, of: IpAddr) -> bool {
+        let mut state = self.gate.gates.lock();
+        let listener = &mut state.listeners[self.gate.at];
+        let known = client(of);
+        if known == self.client {
+            return true;
+        }
+        listener.leave(self.client);
+        let admitted = listener.admit(known, of);
+        if admitted {
+            self.client = known;
+            return true;
+        }
+        // As it was, until it is dropped.
+        *listener.clients.entry(self.client).or_default() += 1;
+        listener.open += 1;
+        self.gate.tell_of_refusal(state, of);
+        false
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.gate.gates.lock();
@@ -536,6 +560,24 @@ mod tests {
         assert_eq!(Gates::for_files(1024, 4).most(), 432);
         assert_eq!(Gates::for_files(64, 2).most(), 16, "better few than none");
         assert_eq!(Gates::for_files(1, 2).most(), 1);
+    }
+
+    #[test]
+    fn a_proxys_connection_counts_for_its_client() {
+        let (_, gate) = gate(100, bounds(100, 1));
+        let proxied = |client: &str| {
+            let mut pass = pass(&gate, "192.0.2.1");
+            let admitted = pass.rename(client.parse().unwrap());
+            (admitted, pass)
+        };
+        let (first, _held) = proxied("198.51.100.7");
+        assert!(first);
+        let (second, refused) = proxied("198.51.100.7");
+        assert!(!second);
+        drop(refused);
+        let (other, _held) = proxied("198.51.100.8");
+        assert!(other, "and the proxy's own place is free again");
+        assert_eq!(gate.gates.told()[0].refused, 1);
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Record {
         let target = self.target_sent.as_deref().unwrap_or(&head.target);
         self.worker.observer.request_ended(&RequestEnded {
             started: self.started,
+            tcp: false,
             generation: self.generation,
             listener: &self.listener,
             route: self.route.as_deref(),
@@ -153,7 +154,7 @@ impl Record {
             version: asked(head.version_text()),
             client_address: &self.facts.client_address,
             client_port: &self.facts.client_port,
-            peer: self.facts.client,
+            peer: self.facts.peer(),
             request_id: self.request_id.as_str(),
             user_agent: head.fields.first_sent(Known::UserAgent),
             referer: head.fields.first_sent(Known::Referer),

@@ -1,6 +1,7 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
-//! a connection goes through `arrive` (and `approach`, where TLS comes first), and its requests pass `protocol` (what the HTTP engine
-//! read, made safe), `filter` and `route`, `pick` and `forward` (`multiplex` where requests share a connection), `respond` and `log`.
+//! a connection goes through `arrive` (and `approach`, where there is more to it than HTTP on a bare socket); one in tcp mode is passed
+//! on by `tcp`, others' requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and `forward`
+//! (`multiplex` where requests share a connection), `respond` and `log`.
 //!
 //! ```text
 //! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
@@ -17,6 +18,7 @@ mod approach;
 mod arrive;
 mod compress;
 mod dial;
+mod entrance;
 mod exchange;
 mod explain;
 mod fault;
@@ -33,12 +35,15 @@ mod pick;
 mod protocol;
 mod respond;
 mod route;
+mod session;
 mod site;
 mod stick;
+mod tcp;
 mod worker;
 mod workers;
 
 pub use accept::accept;
+pub use entrance::{Doorkeeper, Entrance};
 pub use explain::{Explained, Question};
 pub use gate::{Bounds, Gate, Gates, Told};
 pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};

@@ -51,7 +51,7 @@ async fn connect(
 ) -> Result<Connection, Failed> {
     let begun = Instant::now();
     let link = exchange.record.link.clone();
-    let taking = pin!(mux.take(async || dial(server).await));
+    let taking = pin!(mux.take(async || dial(server, None).await));
     let taken = link.wait(Phase::Busy, pool.timeouts.connect, taking).await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
     let failed = |fault| Failed { fault, again: true };

@@ -1,10 +1,9 @@
 //! Which server: the pool's balancer says, and is held to what it may say.
 
-use super::exchange::Exchange;
 use super::fault::Fault;
 use super::site::{Member, PoolSite};
 use crate::base::ids::{PoolIndex, Slot};
-use crate::hook::Balancer;
+use crate::hook::{Balancer, RequestView};
 use smallvec::SmallVec;
 
 /// Slots that were tried; few requests need more than one.
@@ -15,19 +14,19 @@ pub type Tried = SmallVec<[Slot; 4]>;
 pub fn pick<'a>(
     pool: &'a PoolSite,
     index: PoolIndex,
-    exchange: &Exchange,
+    view: &dyn RequestView,
+    random: u64,
     tried: &[Slot],
 ) -> Result<&'a Member, Fault> {
-    let random = exchange.record.worker.random();
     let balancer = &*pool.balancer.1;
-    let chosen = match ask(pool, index, balancer, exchange, random, tried) {
+    let chosen = match ask(pool, index, balancer, view, random, tried) {
         Said::Usable(server) => Some(server),
         Said::Nobody => return Err(Fault::NoServer),
         Said::Nothing => pool.in_turn(tried),
         Said::Unusable(slot) => {
             let mut tried: Tried = tried.into();
             tried.push(slot);
-            match ask(pool, index, balancer, exchange, random, &tried) {
+            match ask(pool, index, balancer, view, random, &tried) {
                 Said::Usable(server) => Some(server),
                 Said::Nobody => return Err(Fault::NoServer),
                 Said::Nothing | Said::Unusable(_) => pool.in_turn(&tried),
@@ -49,11 +48,11 @@ fn ask<'a>(
     pool: &'a PoolSite,
     index: PoolIndex,
     balancer: &dyn Balancer,
-    exchange: &Exchange,
+    view: &dyn RequestView,
     random: u64,
     tried: &[Slot],
 ) -> Said<'a> {
-    match balancer.pick(index, exchange, random, tried) {
+    match balancer.pick(index, view, random, tried) {
         Err(_) => Said::Nothing,
         Ok(None) => Said::Nobody,
         Ok(Some(slot)) => match pool.member(slot) {

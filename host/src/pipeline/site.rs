@@ -8,14 +8,18 @@ use std::sync::Arc;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
-    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, Passive, PoolTimeouts,
+    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, OnMarkedDown, Passive,
+    PoolTimeouts,
 };
 use crate::hook;
+use crate::http::Link;
 use crate::http::h2::{self as http2, mux::Mux};
 use crate::http::idle::{self, Idle};
+use crate::net::{self, proxy};
 use crate::tls;
 use crate::upstream;
 
+use super::entrance::Entrance;
 use super::fetch::Breaker;
 
 /// One generation on one worker. A request holds it until its response's head is sent.
@@ -61,6 +65,8 @@ pub struct ListenerSite {
     pub abort_on_close: bool,
     /// None: plain.
     pub tls: Option<Arc<tls::Server>>,
+    /// What its connections pass before their first request.
+    pub entrance: Entrance,
 }
 
 pub struct RouteSite {
@@ -74,7 +80,7 @@ pub struct RouteSite {
 pub struct ServerSite {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
-    /// `host:port`.
+    /// `host:port`, or `unix:PATH`.
     pub address: Rc<str>,
     /// 0: takes no new users.
     pub weight: u32,
@@ -96,6 +102,7 @@ pub struct PoolSite {
     pub retries: u32,
     /// What makes a server a suspect.
     pub passive: Option<Arc<Passive>>,
+    pub on_marked_down: OnMarkedDown,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
@@ -112,10 +119,14 @@ pub(super) struct Member {
     pub name: Rc<str>,
     pub address: Rc<str>,
     pub tls: Option<Arc<tls::Connector>>,
-    /// This worker's idle connections to it.
+    /// What tells its connections from those to other places, or made otherwise.
+    place: Rc<str>,
+    /// This worker's idle connections to it; where they carry a PROXY line, those that were made for no client.
     pub idle: Rc<Idle>,
     /// Those that requests share, where it is spoken to in HTTP/2.
     pub mux: Option<Rc<Mux>>,
+    /// The PROXY line that it gets.
+    pub proxy: Option<proxy::Version>,
     has_weight: bool,
     backup: bool,
 }
@@ -169,6 +180,7 @@ impl PoolSite {
             timeouts,
             retries,
             passive: None,
+            on_marked_down: OnMarkedDown::Keep,
             members,
             slots,
             names: HashMap::new(),
@@ -187,6 +199,17 @@ impl PoolSite {
     /// The server of that name. Only a pool with `sticky` knows them.
     pub(super) fn named(&self, name: &str) -> Option<&Member> {
         self.members.get(*self.names.get(name)? as usize)
+    }
+
+    /// Its servers get such a line before anything else.
+    pub fn with_proxy_lines(mut self, version: Option<proxy::Version>) -> PoolSite {
+        for member in &mut self.members {
+            member.proxy = version;
+            if version.is_some() {
+                member.idle = idle::to(&format!("{} for nobody", member.place).into());
+            }
+        }
+        self
     }
 
     /// The server in that slot. None: it is not of this pool.
@@ -225,6 +248,22 @@ impl Member {
         )
     }
 
+    /// Where connections to it wait that a request of this client may use: with a PROXY line they are the client's alone.
+    pub fn idle_for(&self, link: &Link) -> Rc<Idle> {
+        match self.proxy {
+            None => self.idle.clone(),
+            Some(_) => link.own_idle(&self.place),
+        }
+    }
+
+    /// A Host for those who name none.
+    pub fn host(&self) -> &str {
+        match self.address.starts_with(net::dial::UNIX) {
+            true => "localhost",
+            false => &self.address,
+        }
+    }
+
     pub fn takes_users(&self) -> bool {
         self.has_weight && self.live.vitals.is_ready()
     }
@@ -242,7 +281,9 @@ impl From<ServerSite> for Member {
             name: server.name,
             idle: idle::to(&place),
             mux: server.http2.then(|| http2::mux::to(&place)),
+            place,
             tls: server.tls,
+            proxy: None,
             address: server.address,
             has_weight: server.weight > 0,
             backup: server.backup,

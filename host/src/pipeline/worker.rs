@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::TcpStream;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,9 +17,11 @@ use super::arrive::arrive;
 use super::gate::Pass;
 use super::site::Site;
 use crate::base::event::WorkerObserver;
+use crate::base::ids::Slot;
 use crate::http::h2 as http2;
-use crate::http::link::Closing;
+use crate::http::link::{Blame, Closing};
 use crate::http::{Link, idle};
+use crate::net::Accepted;
 
 /// Makes a site on its worker; given the one before, if there is one.
 pub type MakeSite = Box<dyn FnOnce(Option<&Rc<Site>>) -> Rc<Site> + Send>;
@@ -36,6 +38,8 @@ pub struct Worker {
     draining: Cell<Closing>,
     /// Told when a connection is gone.
     gone: Notify,
+    /// Those that end with their server, by server.
+    sessions: RefCell<HashMap<Slot, HashMap<u64, Rc<Link>>>>,
     random: Cell<u64>,
     open: Arc<AtomicUsize>,
 }
@@ -67,6 +71,7 @@ impl Worker {
             next: Cell::new(0),
             draining: Cell::default(),
             gone: Notify::new(),
+            sessions: RefCell::default(),
             random: Cell::new(RandomState::new().build_hasher().finish()),
             open,
         }
@@ -126,8 +131,17 @@ impl Worker {
         }
     }
 
+    /// Resets the connections that are to end with this server.
+    pub(super) fn server_is_down(&self, server: Slot) {
+        let sessions = self.sessions.borrow();
+        for link in sessions.get(&server).into_iter().flat_map(HashMap::values) {
+            link.blame(Blame::ServerDown);
+            link.close(Closing::Cut);
+        }
+    }
+
     /// A connection that has been let in.
-    pub(super) fn connection(self: &Rc<Self>, socket: TcpStream, listener: &str, pass: Pass) {
+    pub(super) fn connection(self: &Rc<Self>, socket: Accepted, listener: &str, pass: Pass) {
         let id = self.next.replace(self.next.get() + 1);
         let site = self.site();
         // The name is the site's own string, as long as the site has it.
@@ -137,14 +151,14 @@ impl Worker {
             worker: self.clone(),
             id,
             listener: listener.clone(),
-            _pass: pass,
+            pass,
         };
         self.observer.connection_opened(&listener);
         if self.draining.get() == Closing::Cut {
             return;
         }
         // It was gone before it came here.
-        if let Err(error) = arrive(self, &site, socket, place) {
+        if let Err(error) = arrive(self, site, socket, place) {
             tracing::debug!(%error, "an accepted connection was lost");
         }
     }
@@ -155,12 +169,17 @@ pub struct Place {
     worker: Rc<Worker>,
     id: u64,
     listener: Rc<str>,
-    _pass: Pass,
+    pass: Pass,
 }
 
 impl Place {
     pub fn listener(&self) -> &Rc<str> {
         &self.listener
+    }
+
+    /// It is this client's from here on. False: one too many of its.
+    pub fn belongs_to(&mut self, client: IpAddr) -> bool {
+        self.pass.rename(client)
     }
 
     /// From here on the connection ends when the worker wants it to.
@@ -170,6 +189,38 @@ impl Place {
             link: link.clone(),
         };
         self.worker.connections.borrow_mut().insert(self.id, open);
+    }
+}
+
+/// A connection that ends with its server, as long as this lives.
+pub struct Bond {
+    worker: Rc<Worker>,
+    id: u64,
+    server: Slot,
+}
+
+impl Place {
+    pub fn bind_to(&self, server: Slot, link: &Rc<Link>) -> Bond {
+        let mut sessions = self.worker.sessions.borrow_mut();
+        let of_server = sessions.entry(server).or_default();
+        of_server.insert(self.id, link.clone());
+        Bond {
+            worker: self.worker.clone(),
+            id: self.id,
+            server,
+        }
+    }
+}
+
+impl Drop for Bond {
+    fn drop(&mut self) {
+        let mut sessions = self.worker.sessions.borrow_mut();
+        if let Some(of_server) = sessions.get_mut(&self.server) {
+            of_server.remove(&self.id);
+            if of_server.is_empty() {
+                sessions.remove(&self.server);
+            }
+        }
     }
 }
 

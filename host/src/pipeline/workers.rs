@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpStream;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +17,9 @@ use super::gate::Pass;
 use super::site::Site;
 use super::worker::{MakeSite, Worker, tidy};
 use crate::base::event::Observer;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{Slot, WorkerId};
 use crate::http::link::Closing;
+use crate::net::Accepted;
 
 /// The workers' threads. Dropped, they end: connections that are still open are cut.
 pub struct Workers {
@@ -38,7 +38,7 @@ pub struct WorkerHandle {
 type Task = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 
 enum Letter {
-    Connection(TcpStream, Arc<str>, Pass),
+    Connection(Accepted, Arc<str>, Pass),
     Task(Task),
     Stop,
 }
@@ -103,8 +103,14 @@ impl WorkerHandle {
             .await
     }
 
+    /// Tells the worker that a server was found down: connections that are to end with it are reset.
+    pub fn server_is_down(&self, server: Slot) {
+        let task: Task = Box::new(move |worker| worker.server_is_down(server));
+        let _ = self.mail.send(Letter::Task(task));
+    }
+
     /// Gives the worker a new connection of the listener of that name.
-    pub fn connection(&self, socket: TcpStream, listener: Arc<str>, pass: Pass) {
+    pub fn connection(&self, socket: Accepted, listener: Arc<str>, pass: Pass) {
         self.open.fetch_add(1, Relaxed);
         let letter = Letter::Connection(socket, listener, pass);
         if self.mail.send(letter).is_err() {

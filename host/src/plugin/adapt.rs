@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Balancer, Binding, Choice, Failure, FetchError, Finding, Reply, RequestFilter, RequestView,
-    ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
+    Admission, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding, Reply,
+    RequestFilter, RequestView, ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView,
+    Step, Sticky,
 };
 
 use super::bindings as said;
@@ -16,6 +17,21 @@ use super::checks;
 use super::interest::{key, lent, of_request, of_response};
 use super::shared::Role;
 use super::slot::WorkerPlugin;
+
+impl Connect for WorkerPlugin {
+    fn admit(&self, connection: &dyn RequestView) -> Result<Admission, Failure> {
+        self.call(Role::Connect, |ready, known, limit| {
+            let values = of_request(connection, &ready.interest.request);
+            known.admission(ready.guest.connect(&lent(&values), limit)?)
+        })
+    }
+
+    fn chose_in_vain(&self, listener: &str) {
+        self.answered_badly(format!(
+            "it chooses a pool for a connection of `{listener}`, which is not in tcp mode"
+        ));
+    }
+}
 
 impl Router for WorkerPlugin {
     fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure> {

@@ -44,6 +44,7 @@ pub enum Kind {
 /// The roles that a plugin exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
+    pub connect: bool,
     pub router: bool,
     pub request_filter: bool,
     pub response_filter: bool,
@@ -58,6 +59,7 @@ pub(super) struct Exports {
     pub(super) configure: ComponentExportIndex,
     pub(super) snapshot: Option<ComponentExportIndex>,
     pub(super) restore: Option<ComponentExportIndex>,
+    pub(super) connect: Option<ComponentExportIndex>,
     pub(super) route: Option<ComponentExportIndex>,
     pub(super) request: Option<ComponentExportIndex>,
     pub(super) resume: Option<ComponentExportIndex>,
@@ -307,7 +309,9 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     let (request, response) = (interface("request-filter"), interface("response-filter"));
     let (balancer, request_balancer) = (interface("balancer"), interface("request-balancer"));
     let sticky = interface("sticky");
+    let connect = interface("connect");
     let roles = Roles {
+        connect: connect.is_some(),
         router: router.is_some(),
         request_filter: request.is_some(),
         response_filter: response.is_some(),
@@ -319,13 +323,14 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     if roles.none() {
         return Err(LoadError::new(
             "it exports none of the roles that this proxy uses",
-            "export at least one: router, request-filter, response-filter, balancer, request-balancer, sticky",
+            "export at least one: connect, router, request-filter, response-filter, balancer, request-balancer, sticky",
         ));
     }
     let exports = Exports {
         configure,
         snapshot: function(&stateful, "snapshot"),
         restore: function(&stateful, "restore"),
+        connect: function(&connect, "on-connect"),
         route: function(&router, "on-route"),
         request: function(&request, "on-request"),
         resume: function(&request, "resume"),
@@ -372,8 +377,9 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
-    fn names(&self) -> [(bool, &'static str); 7] {
+    fn names(&self) -> [(bool, &'static str); 8] {
         [
+            (self.connect, "connect"),
             (self.router, "router"),
             (self.request_filter, "request-filter"),
             (self.response_filter, "response-filter"),
@@ -386,7 +392,8 @@ impl Roles {
 
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
-        !(self.router || filter || self.any_balancer() || self.sticky)
+        let filter_or_router = filter || self.router;
+        !(filter_or_router || self.any_balancer() || self.connect || self.sticky)
     }
 }
 

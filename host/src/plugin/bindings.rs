@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
             import tidegate:plugin/crypto@0.1.0;
             export tidegate:plugin/plugin@0.1.0;
             export tidegate:plugin/stateful@0.1.0;
+            export tidegate:plugin/connect@0.1.0;
             export tidegate:plugin/router@0.1.0;
             export tidegate:plugin/request-filter@0.1.0;
             export tidegate:plugin/response-filter@0.1.0;
@@ -23,6 +24,7 @@ wasmtime::component::bindgen!({
     imports: { default: trappable },
 });
 
+pub(super) use exports::tidegate::plugin::connect::Decision as Admission;
 pub(super) use exports::tidegate::plugin::plugin::{Context, Interest};
 pub(super) use exports::tidegate::plugin::request_filter::{Fetch, FetchError, Step};
 pub(super) use exports::tidegate::plugin::response_filter::ResponseOutcome;

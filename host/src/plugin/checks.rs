@@ -64,6 +64,14 @@ impl Known {
         Ok(hook::Choice { outcome, route })
     }
 
+    pub(super) fn admission(self, said: said::Admission) -> Checked<hook::Admission> {
+        Ok(match said {
+            said::Admission::Accept => hook::Admission::Accept,
+            said::Admission::Refuse => hook::Admission::Refuse,
+            said::Admission::Pool(pool) => hook::Admission::Pool(self.pool(pool)?),
+        })
+    }
+
     pub(super) fn step(self, step: said::Step) -> Checked<hook::Step> {
         match step {
             said::Step::Done(outcome) => self.outcome(outcome).map(hook::Step::Done),

@@ -20,7 +20,8 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Binding, Choice, Context, FetchError, Finding, Interest, Reply, ResponseOutcome, Server, Step,
+    Admission, Binding, Choice, Context, FetchError, Finding, Interest, Reply, ResponseOutcome,
+    Server, Step,
 };
 use super::limits::{Bounds, CpuTime, Fault};
 use super::ticker::Ticker;
@@ -75,6 +76,7 @@ pub(super) struct Running {
     roles: Roles,
 }
 
+type Connect = TypedFunc<(Inputs<'static>,), (Admission,)>;
 type Route = TypedFunc<(Inputs<'static>,), (Choice,)>;
 type Request = TypedFunc<(Inputs<'static>,), (Step,)>;
 type Resume = TypedFunc<(u64, Result<&'static Reply, FetchError>), (Step,)>;
@@ -93,6 +95,7 @@ struct Roles {
     configure: Configure,
     snapshot: Option<Snapshot>,
     restore: Option<Restore>,
+    connect: Option<Connect>,
     route: Option<Route>,
     request: Option<Request>,
     resume: Option<Resume>,
@@ -176,6 +179,15 @@ impl Running {
         let now_ms = self.store.data().live.now_ms();
         self.store.data_mut().now_ms = now_ms;
         self.call_for_nothing(limit, |store| function.call(store, (pool, servers)))
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        inputs: Inputs<'_>,
+        limit: Duration,
+    ) -> Result<Admission, Fault> {
+        let function = there(self.roles.connect)?;
+        self.call(limit, |store| function.call(store, (inputs,)))
     }
 
     pub(super) fn route(&mut self, inputs: Inputs<'_>, limit: Duration) -> Result<Choice, Fault> {
@@ -334,6 +346,7 @@ pub(super) fn check(
     in_interface("plugin").has::<Configure>("configure")?;
     in_interface("stateful").has::<Snapshot>("snapshot")?;
     in_interface("stateful").has::<Restore>("restore")?;
+    in_interface("connect").has::<Connect>("on-connect")?;
     in_interface("router").has::<Route>("on-route")?;
     in_interface("request-filter").has::<Request>("on-request")?;
     in_interface("request-filter").has::<Resume>("resume")?;
@@ -396,6 +409,7 @@ impl Roles {
             configure: instance.get_typed_func(&mut *store, exports.configure)?,
             snapshot: typed(instance, store, &exports.snapshot)?,
             restore: typed(instance, store, &exports.restore)?,
+            connect: typed(instance, store, &exports.connect)?,
             route: typed(instance, store, &exports.route)?,
             request: typed(instance, store, &exports.request)?,
             resume: typed(instance, store, &exports.resume)?,

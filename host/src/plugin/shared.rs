@@ -40,6 +40,7 @@ pub(super) struct Figures {
 /// Kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
+    Connect,
     Router,
     RequestFilter,
     ResponseFilter,
@@ -272,7 +273,8 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl Role {
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
+        Role::Connect,
         Role::Router,
         Role::RequestFilter,
         Role::ResponseFilter,
@@ -282,6 +284,7 @@ impl Role {
 
     pub fn name(self) -> &'static str {
         match self {
+            Role::Connect => "connect",
             Role::Router => "router",
             Role::RequestFilter => "request-filter",
             Role::ResponseFilter => "response-filter",

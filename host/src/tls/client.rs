@@ -15,7 +15,6 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::certificate::{self, Certificate};
@@ -151,7 +150,7 @@ impl Client {
 
 impl Connector {
     /// The handshake. Without a deadline: the caller has one.
-    pub async fn secure(&self, socket: TcpStream) -> Result<Stream, Failed> {
+    pub async fn secure(&self, socket: Stream) -> Result<Stream, Failed> {
         let connector = TlsConnector::from(self.config.load_full());
         let stream = connector.connect(self.name.clone(), socket).await;
         stream.map(secured::stream).map_err(Failed)

@@ -1,21 +1,21 @@
 //! A TLS stream as the floors above read and write it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use rustls::CommonState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use crate::net::Stream;
 use crate::net::stream::Layer;
 
 #[derive(Debug)]
-struct Secured(TlsStream<TcpStream>);
+struct Secured(TlsStream<Stream>);
 
-pub fn stream(tls: impl Into<TlsStream<TcpStream>>) -> Stream {
+pub fn stream(tls: impl Into<TlsStream<Stream>>) -> Stream {
     Stream::Layered(Box::new(Secured(tls.into())))
 }
 
@@ -26,8 +26,8 @@ impl Secured {
 }
 
 impl Layer for Secured {
-    fn socket(&self) -> &TcpStream {
-        self.0.get_ref().0
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().0.socket()
     }
 
     fn holds(&self) -> bool {

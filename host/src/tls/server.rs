@@ -10,7 +10,6 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -137,7 +136,7 @@ impl Server {
     }
 
     /// The handshake. Without a deadline: the caller has one.
-    pub async fn accept(&self, socket: TcpStream) -> Result<(Stream, TlsFacts), Failed> {
+    pub async fn accept(&self, socket: Stream) -> Result<(Stream, TlsFacts), Failed> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
         match acceptor.accept(socket).await {
             Ok(stream) => {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::hook::{Balancer, RequestFilter, ResponseFilter, Router};
+use crate::hook::{Balancer, Connect, RequestFilter, ResponseFilter, Router};
 use crate::plugin::{PrepareError, Roles};
 
 use super::super::Host;
@@ -115,6 +115,12 @@ fn calls<'a>(
     };
     let response = FakeResponse::new(request, &answer)?;
     let mut calls: Vec<(String, Call<'a>)> = Vec::new();
+    if roles.connect {
+        calls.push((
+            "connect".into(),
+            Box::new(|_| Connect::admit(plugin, request).map(drop)),
+        ));
+    }
     if roles.router {
         calls.push((
             "router".into(),

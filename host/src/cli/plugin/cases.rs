@@ -97,6 +97,7 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    Connect,
     Router,
     Filter,
 }

@@ -1,6 +1,6 @@
 //! Asks a plugin what a case asks, with requests and responses that are made up from the cases file.
 
-use crate::hook::{self, Balancer, RequestFilter, ResponseFilter, Router};
+use crate::hook::{self, Admission, Balancer, Connect, RequestFilter, ResponseFilter, Router};
 use crate::plugin::Roles;
 use crate::upstream::live::InFlight;
 
@@ -43,6 +43,7 @@ impl<'a> Play<'a> {
             return Ok(Got::of_response(outcome.map_err(|_| self.failed())?));
         }
         match self.role(step)? {
+            Role::Connect => self.connect(&request),
             Role::Router => self.route(&request),
             Role::Filter => self.filter(step, &request),
         }
@@ -53,14 +54,28 @@ impl<'a> Play<'a> {
             (Some(role), _, _) => Ok(role),
             (None, true, false) => Ok(Role::Router),
             (None, false, true) => Ok(Role::Filter),
+            (None, false, false) if self.roles.connect => Ok(Role::Connect),
             (None, true, true) => Err(Failure::new(
                 "the plugin is a router and a request filter: say whom to ask, role = \"router\" or \"filter\"",
             )),
             (None, false, false) => Err(Failure::new(format!(
-                "the plugin is neither a router nor a request filter (its roles: {}): give `response`, or `pick`",
+                "the plugin is no router, no request filter and no connect plugin (its roles: {}): give `response`, or `pick`",
                 self.roles
             ))),
         }
+    }
+
+    fn connect(&self, request: &FakeRequest) -> Result<Got, Failure> {
+        let admission = Connect::admit(&*self.actor.plugin, request).map_err(|_| self.failed())?;
+        let said = match admission {
+            Admission::Accept => Said::Accept,
+            Admission::Refuse => Said::Refuse,
+            Admission::Pool(pool) => Said::Pool(self.actor.names.pool(pool.0)),
+        };
+        Ok(Got {
+            said,
+            ..Got::default()
+        })
     }
 
     fn route(&self, request: &FakeRequest) -> Result<Got, Failure> {

@@ -50,6 +50,7 @@ impl FakeRequest {
                         ..TlsFacts::default()
                     })
                 }),
+                told: None,
             },
             given: given.clone(),
         })

@@ -22,6 +22,9 @@ pub struct Got {
 pub enum Said {
     #[default]
     Next,
+    /// A connection is let in.
+    Accept,
+    Refuse,
     Pool(String),
     Reply(Call),
     /// It waits for the answer to a fetch that the case does not give.
@@ -140,6 +143,8 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Said::Next => f.write_str("next = true"),
+            Said::Accept => f.write_str("accept = true"),
+            Said::Refuse => f.write_str("refuse = true"),
             Said::Pool(pool) => write!(f, "pool = {pool:?}"),
             Said::Reply(reply) => write!(f, "reply = {reply}"),
             Said::Waits => {

@@ -10,6 +10,8 @@ use super::got::{Call, Got, Said, list};
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Want {
     next: Option<True>,
+    accept: Option<True>,
+    refuse: Option<True>,
     pool: Option<String>,
     reply: Option<WantReply>,
     route: Option<String>,
@@ -104,6 +106,12 @@ impl Want {
         if self.next.is_some() && got.said != Said::Next {
             wrong("next", "next = true".into());
         }
+        if self.accept.is_some() && got.said != Said::Accept {
+            wrong("accept", "accept = true".into());
+        }
+        if self.refuse.is_some() && got.said != Said::Refuse {
+            wrong("refuse", "refuse = true".into());
+        }
         if let Some(pool) = &self.pool
             && got.said != Said::Pool(pool.clone())
         {
@@ -183,7 +191,7 @@ impl TryFrom<bool> for True {
     fn try_from(value: bool) -> Result<True, &'static str> {
         value
             .then_some(True)
-            .ok_or("write next = true, or what is decided instead: pool or reply")
+            .ok_or("write true, or what is decided instead: pool or reply")
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::uses::Uses;
 use super::{Check, ROUTER};
-use crate::config::checked::{Http2, Listener, ListenerTimeouts, PluginUse};
+use crate::config::checked::{Bind, Http2, Listener, ListenerTimeouts, Mode, PluginUse, ProxyIn};
+use crate::config::edge::ListenerBind;
 use crate::config::problem::{Located, Problem};
 use crate::config::written::{self, File};
 
@@ -34,12 +35,18 @@ impl Check<'_> {
         let name = written.name.as_ref().map_or("", |name| &name.value.0);
         let pool = written.pool.given().and_then(|pool| self.pool(pool));
         self.leads_somewhere(file, written);
-        let bind = written.bind.iter().flat_map(|bind| &bind.value.0);
+        let connect = self.plugin_uses(&written.connect.value, name, uses);
+        self.has_what_its_mode_serves(written);
+        self.has_trusted_proxies(file, written);
         let timeouts = &written.timeouts.value;
         self.no_bind(written);
         Listener {
             name: name.to_owned(),
-            bind: bind.map(|bind| bind.located(bind.value.0)).collect(),
+            bind: self.bind(written),
+            mode: written.mode.value,
+            proxy_protocol: written.proxy_protocol.value,
+            tls_passthrough: written.tls_passthrough.value,
+            connect,
             filters: self.plugin_uses(&written.filters.value, name, uses),
             router: self.router(file, written, name, uses),
             pool,
@@ -76,7 +83,10 @@ impl Check<'_> {
     ) -> Option<PluginUse> {
         match written.router.given() {
             Some(router) => self.plugin_use(router, name, uses),
-            None if written.router.is_absent() && !file.route.value.0.is_empty() => {
+            None if written.router.is_absent()
+                && written.mode.value == Mode::Http
+                && !file.route.value.0.is_empty() =>
+            {
                 Some(self.default_use(ROUTER, &written.span, uses))
             }
             None => None,
@@ -93,6 +103,55 @@ impl Check<'_> {
         }
     }
 
+    fn bind(&self, written: &written::Listener) -> Vec<Located<Bind>> {
+        let mode = written.unix_mode.value.0;
+        let all = written.bind.iter().flat_map(|bind| &bind.value.0);
+        let at = |bind: &ListenerBind| match bind {
+            ListenerBind::Ip(address) => Bind::Ip(*address),
+            ListenerBind::Unix(path) => Bind::Unix {
+                path: self.source.folder().join(path),
+                mode,
+            },
+        };
+        all.map(|bind| bind.located(at(&bind.value))).collect()
+    }
+
+    fn has_what_its_mode_serves(&mut self, written: &written::Listener) {
+        let tcp = written.mode.value == Mode::Tcp;
+        let mut refuse = |span: crate::config::problem::Span, key: &str| {
+            self.problem(Problem::at(
+                span,
+                format!("`{key}` is of no use in tcp mode, which knows no requests"),
+                "leave it out, or decide by a plugin in `connect`",
+            ));
+        };
+        if let (true, Some(filter)) = (tcp, written.filters.value.first()) {
+            refuse(filter.span.clone(), "filters");
+        }
+        if let (true, Some(router)) = (tcp, written.router.given()) {
+            refuse(router.span.clone(), "router");
+        }
+        if written.tls_passthrough.value && !tcp {
+            self.problem(Problem::at(
+                written.tls_passthrough.span.clone(),
+                "`tls-passthrough` is for tcp mode",
+                "add `mode = \"tcp\"`, or leave it out",
+            ));
+        }
+    }
+
+    /// A line that nobody may send would be a listener that nobody can use.
+    fn has_trusted_proxies(&mut self, file: &File, written: &written::Listener) {
+        let none = file.proxy.value.trusted_proxies.value.is_empty();
+        if written.proxy_protocol.value == ProxyIn::Require && none {
+            self.problem(Problem::at(
+                written.proxy_protocol.span.clone(),
+                "PROXY lines are required, but nobody's are believed",
+                "name the proxies before this one: trusted-proxies = [\"10.0.0.0/8\"] under [proxy]",
+            ));
+        }
+    }
+
     /// Without pool, router, route or filter every request would get a 404. A filter may answer all of them.
     fn leads_somewhere(&mut self, file: &File, written: &written::Listener) {
         let name = written.name.as_ref().map_or("", |name| &name.value.0);
@@ -100,8 +159,10 @@ impl Check<'_> {
             Some(listeners) => listeners.value.0.iter().any(|l| l.value.value == name),
             None => true,
         };
-        let routed = file.route.value.0.iter().any(takes);
-        let filtered = !written.filters.value.is_empty();
+        let tcp = written.mode.value == Mode::Tcp;
+        let routed = !tcp && file.route.value.0.iter().any(takes);
+        let filtered =
+            !written.filters.value.is_empty() || tcp && !written.connect.value.is_empty();
         if written.pool.is_absent() && written.router.is_absent() && !routed && !filtered {
             let known = self.pools.list().next().unwrap_or("NAME");
             let remedy =

@@ -43,6 +43,8 @@ impl Check<'_> {
             passive: written.passive.given().map(|p| Arc::new(passive(&p.value))),
             slow_start: written.slow_start.value.0,
             panic_threshold: written.panic_threshold.value.0,
+            proxy_protocol: written.proxy_protocol.value,
+            on_marked_down: written.on_marked_down.value,
             servers,
             tls: self.pool_tls(written),
             span: written.span.clone(),
@@ -69,8 +71,25 @@ impl Check<'_> {
         refuse_twice(names, remedy, self.problems);
         list.value
             .iter()
-            .map(|written| server(&written.value))
+            .map(|written| self.server(&written.value))
             .collect()
+    }
+
+    fn server(&self, written: &written::Server) -> Server {
+        let labels = written.labels.value.0.iter();
+        let address = written.address.as_ref().map_or("", |a| &a.value.0);
+        Server {
+            name: server_name(written).map_or(String::new(), |name| name.value),
+            address: match address.strip_prefix("unix:") {
+                Some(path) => format!("unix:{}", self.source.folder().join(path).display()),
+                None => address.to_owned(),
+            },
+            weight: written.weight.value.0 as u32,
+            backup: written.backup.value,
+            labels: labels
+                .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
+                .collect(),
+        }
     }
 
     /// As HAProxy's `roundrobin`, what is used by default honours weights.
@@ -100,22 +119,6 @@ impl Check<'_> {
             value: crate::base::ids::PluginIndex(0),
             span: written.span.clone(),
         })
-    }
-}
-
-fn server(written: &written::Server) -> Server {
-    let labels = written.labels.value.0.iter();
-    Server {
-        name: server_name(written).map_or(String::new(), |name| name.value),
-        address: written
-            .address
-            .as_ref()
-            .map_or(String::new(), |a| a.value.0.clone()),
-        weight: written.weight.value.0 as u32,
-        backup: written.backup.value,
-        labels: labels
-            .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
-            .collect(),
     }
 }
 

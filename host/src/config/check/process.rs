@@ -1,11 +1,11 @@
 //! `[proxy]`, `[admin]`, `[log]`, and the addresses of all sections together.
 
-use std::net::SocketAddr;
 use std::thread;
 
 use super::Check;
 use crate::config::checked::{AccessTarget, Admin, Log, Proxy, Secret};
-use crate::config::problem::{Located, Problem};
+use crate::config::edge::ListenerBind;
+use crate::config::problem::{Located, Problem, Span};
 use crate::config::written::{self, File};
 
 pub(super) fn proxy(written: &written::Proxy) -> Proxy {
@@ -57,30 +57,42 @@ impl Check<'_> {
     /// Each address can be bound once, whoever binds it.
     pub(super) fn binds(&mut self, file: &File) {
         let admin = file.admin.given().map(|admin| &admin.value.bind);
+        let admin = admin.map(|bind| bind.located(ListenerBind::Ip(bind.value.0)));
         let listeners = file.listeners().iter();
         let listeners = listeners.filter_map(|listener| listener.value.bind.as_ref());
-        let binds = admin
-            .into_iter()
-            .chain(listeners.flat_map(|bind| &bind.value.0));
-        let mut seen: Vec<Located<SocketAddr>> = Vec::new();
+        let listeners = listeners.flat_map(|bind| bind.value.0.iter().cloned());
+        let binds = admin.into_iter().chain(listeners);
+        let mut seen: Vec<Located<ListenerBind>> = Vec::new();
         for bind in binds {
-            let (value, span) = (bind.value.0, bind.span.clone());
-            match seen.iter().find(|first| collide(first.value, value)) {
-                Some(first) => {
-                    let message = format!("the address {value} is taken");
-                    let remedy = "listen on each address once; 0.0.0.0 and [::] take every address of their family";
-                    let problem = Problem::at(span, message, remedy);
-                    self.problems
-                        .push(problem.related(first.span.clone(), "by this one"));
-                }
-                None => seen.push(Located { value, span }),
+            match seen.iter().find(|first| collide(&first.value, &bind.value)) {
+                Some(first) => self.taken(&bind, first.span.clone()),
+                None => seen.push(bind),
             }
         }
+    }
+
+    fn taken(&mut self, bind: &Located<ListenerBind>, first: Span) {
+        let (shown, remedy) = match &bind.value {
+            ListenerBind::Ip(address) => (
+                address.to_string(),
+                "listen on each address once; 0.0.0.0 and [::] take every address of their family",
+            ),
+            ListenerBind::Unix(path) => (
+                format!("unix:{}", path.display()),
+                "listen on each address once",
+            ),
+        };
+        let message = format!("the address {shown} is taken");
+        let problem = Problem::at(bind.span.clone(), message, remedy);
+        self.problems.push(problem.related(first, "by this one"));
     }
 }
 
 /// IPv4 and IPv6 stand side by side, even when both take every address.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+fn collide(a: &ListenerBind, b: &ListenerBind) -> bool {
+    let (ListenerBind::Ip(a), ListenerBind::Ip(b)) = (a, b) else {
+        return a == b;
+    };
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
     a.port() == b.port() && a.port() != 0 && same

@@ -5,6 +5,13 @@
 //!     actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue "request line"
 //! ```
 //!
+//! A connection in tcp mode has the line of `option tcplog` ("TCP log format"):
+//!
+//! ```text
+//! client_ip:port [date] frontend backend/server Tw/Tc/Tt bytes_read ts
+//!     actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue
+//! ```
+//!
 //! What does not exist here is said as HAProxy says that there is none: captured cookies `-`, the cookie half of the
 //! termination state `--`, queues and beconn 0. Connections are those of the worker, as HAProxy's would be those of its process.
 
@@ -26,6 +33,9 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     text::three(out, began.subsec_millis());
     out.extend_from_slice(b"] ");
     way(out, request);
+    if request.tcp {
+        return connection(out, entry);
+    }
     times(out, request);
     match request.status {
         Some(status) => text::number(out, status.into()),
@@ -37,7 +47,20 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     field(out, &request.termination);
     out.extend_from_slice(b"-- ");
     load(out, entry);
+    out.push(b' ');
     request_line(out, request);
+}
+
+/// The rest of a line that tells of a connection.
+fn connection(out: &mut Vec<u8>, entry: &Entry<'_>) {
+    let request = entry.request;
+    let times = request.times;
+    list(out, &[times.queue, times.connect, Some(times.total)]);
+    text::number(out, request.bytes_out);
+    out.push(b' ');
+    field(out, &request.termination);
+    out.push(b' ');
+    load(out, entry);
 }
 
 /// A client whose port no trusted proxy told has port 0: parsers want a number there.
@@ -68,13 +91,19 @@ fn times(out: &mut Vec<u8>, request: &RequestEnded<'_>) {
     let times = request.times;
     let head = (!request.method.is_empty()).then_some(times.head);
     let total = Some(times.total);
-    let fields = [head, times.queue, times.connect, times.first_byte, total];
-    for (at, time) in fields.into_iter().enumerate() {
+    list(
+        out,
+        &[head, times.queue, times.connect, times.first_byte, total],
+    );
+}
+
+fn list(out: &mut Vec<u8>, times: &[Option<Duration>]) {
+    for (at, time) in times.iter().enumerate() {
         if at > 0 {
             out.push(b'/');
         }
         match time {
-            Some(time) => text::number(out, millis(time)),
+            Some(time) => text::number(out, millis(*time)),
             None => out.extend_from_slice(b"-1"),
         }
     }
@@ -94,7 +123,7 @@ fn load(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text::number(out, request.server_in_flight.into());
     out.push(b'/');
     text::number(out, request.attempts.saturating_sub(1).into());
-    out.extend_from_slice(b" 0/0 ");
+    out.extend_from_slice(b" 0/0");
 }
 
 fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {

@@ -26,7 +26,8 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     what(out, request);
     how_long(out, request);
     why(out, request);
-    string(out, "request_id", Some(request.request_id.as_bytes()));
+    let id = Some(request.request_id.as_bytes()).filter(|id| !id.is_empty());
+    string(out, "request_id", id);
     string(out, "user_agent", request.user_agent);
     string(out, "referer", request.referer);
     out.push(b'}');

@@ -77,6 +77,8 @@ impl Histogram {
 #[derive(Default)]
 pub struct Requests {
     pub codes: [Count; CODES.len()],
+    /// Connections in tcp mode, which are no requests.
+    pub sessions: Count,
 }
 
 /// A request and its answer, as the client sees them.
@@ -137,6 +139,7 @@ impl Cells for Requests {
         for (sum, part) in self.codes.iter().zip(&other.codes) {
             Cells::add(sum, part);
         }
+        Cells::add(&self.sessions, &other.sessions);
     }
 }
 

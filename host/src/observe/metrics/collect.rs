@@ -44,6 +44,12 @@ static REQUESTS: Head = Head(
     MetricType::Counter,
     "Requests ended, by class of status; code none: ended without an answer",
 );
+static SESSIONS: Head = Head(
+    "tidegate_tcp_connections",
+    None,
+    MetricType::Counter,
+    "Connections in tcp mode ended",
+);
 static DURATION: Head = Head(
     "tidegate_request_duration",
     Some(Unit::Seconds),
@@ -54,13 +60,13 @@ static BYTES_IN: Head = Head(
     "tidegate_request_body",
     Some(Unit::Bytes),
     MetricType::Counter,
-    "Bytes of requests' bodies received from clients",
+    "Bytes of requests' bodies received from clients; in tcp mode all bytes",
 );
 static BYTES_OUT: Head = Head(
     "tidegate_response",
     Some(Unit::Bytes),
     MetricType::Counter,
-    "Bytes of responses sent to clients, heads and framing included",
+    "Bytes of responses sent to clients, heads and framing included; in tcp mode all bytes",
 );
 static CONNECT: Head = Head(
     "tidegate_connect_duration",
@@ -146,6 +152,22 @@ fn requests(out: &mut DescriptorEncoder<'_>, sums: &Sums<4, Requests>) -> fmt::R
                 ("code", code),
             ];
             counter(&mut family, labels, count)?;
+        }
+    }
+    sessions(out, sums)
+}
+
+fn sessions(out: &mut DescriptorEncoder<'_>, sums: &Sums<4, Requests>) -> fmt::Result {
+    let mut family = begin(out, &SESSIONS)?;
+    for (names, sum) in sums {
+        if sum.sessions.read() > 0 {
+            let [listener, _, pool, server] = &**names;
+            let labels = [
+                ("listener", &**listener),
+                ("pool", pool),
+                ("server", server),
+            ];
+            counter(&mut family, labels, &sum.sessions)?;
         }
     }
     Ok(())

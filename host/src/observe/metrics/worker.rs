@@ -186,7 +186,11 @@ impl Worker {
 
 impl Way {
     fn count(&self, request: &RequestEnded<'_>) -> u64 {
-        self.requests.cells.codes[cells::code(request.status)].add(1);
+        let requests = &self.requests.cells;
+        match request.tcp {
+            true => requests.sessions.add(1),
+            false => requests.codes[cells::code(request.status)].add(1),
+        }
         let exchange = &self.exchange.cells;
         exchange.bytes_in.add(request.bytes_in);
         exchange.bytes_out.add(request.bytes_out);

@@ -10,10 +10,11 @@ use tokio::task::JoinHandle;
 use super::events::Events;
 use super::{Client, within};
 use crate::base::ids::{Generation, PoolIndex, Slot};
-use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
+use crate::config::checked::{ListenerTimeouts, Network, OnFailure, OnMarkedDown, PoolTimeouts};
 use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router};
 use crate::pipeline::{
-    Bounds, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
+    Bounds, Entrance, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers,
+    accept,
 };
 use crate::upstream::LiveTable;
 use crate::upstream::live::Identity;
@@ -33,6 +34,8 @@ pub struct Setup {
     pub backups: Vec<bool>,
     pub timeouts: ListenerTimeouts,
     pub abort_on_close: bool,
+    pub entrance: fn() -> Entrance,
+    pub on_marked_down: OnMarkedDown,
     pub pool_timeouts: PoolTimeouts,
     pub trusted: Vec<Network>,
     pub hold: Arc<()>,
@@ -85,6 +88,8 @@ impl Setup {
             weights: Vec::new(),
             backups: Vec::new(),
             abort_on_close: false,
+            entrance: Entrance::default,
+            on_marked_down: OnMarkedDown::Keep,
             timeouts: ListenerTimeouts {
                 handshake: LONG,
                 request_head: LONG,
@@ -112,8 +117,8 @@ impl Setup {
     pub async fn start(self) -> Proxy {
         let events = Events::new();
         let workers = Arc::new(Workers::spawn(2, Arc::new(events.clone())).unwrap());
-        let socket = Arc::new(crate::net::listen("127.0.0.1:0".parse().unwrap()).unwrap());
-        let address = socket.local_addr().unwrap();
+        let socket = crate::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local().unwrap();
         for worker in workers.handles() {
             let setup = self.clone();
             worker
@@ -168,6 +173,7 @@ impl Setup {
                 timeouts: self.timeouts.clone(),
                 abort_on_close: self.abort_on_close,
                 tls: None,
+                entrance: (self.entrance)(),
             }],
             routes: routes.collect(),
             pools,
@@ -195,13 +201,15 @@ impl Setup {
             }
         });
         let balancer = ("balancer".into(), (self.balancer)().into());
-        PoolSite::new(
+        let mut pool = PoolSite::new(
             name.into(),
             balancer,
             servers.collect(),
             self.pool_timeouts.clone(),
             self.retries,
-        )
+        );
+        pool.on_marked_down = self.on_marked_down;
+        pool
     }
 }
 

@@ -1,0 +1,128 @@
+//! Words and addresses of what stands before the first request: protocols of a listener, PROXY lines, Unix sockets, and what
+//! becomes of sessions with a server that is down.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::{Schema, json_schema};
+
+use super::address;
+use super::checked::{Bind, Mode, OnMarkedDown, ProxyIn, ProxyOut};
+use super::nearest;
+use super::read::{Fault, FromText};
+
+/// Where a listener listens: `IP:port`, or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ListenerBind {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Permissions of a Unix socket's file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct UnixMode(pub u32);
+
+/// A path of a socket has at most that many bytes (unix(7), `sun_path`, its NUL left out).
+const LONGEST_PATH: usize = 107;
+
+/// The path in `unix:PATH`.
+pub(super) fn unix_path(text: &str) -> Option<Result<PathBuf, Fault>> {
+    let path = text.strip_prefix("unix:")?;
+    Some(match path {
+        "" => Err(Fault::new(
+            "has no path",
+            "write one behind the colon, such as \"unix:/run/app.sock\"",
+        )),
+        path if path.len() > LONGEST_PATH || path.contains('\0') => Err(Fault::new(
+            "has a path that no socket can have",
+            format!("write one of at most {LONGEST_PATH} bytes"),
+        )),
+        path => Ok(path.into()),
+    })
+}
+
+impl FromText for ListenerBind {
+    fn form() -> String {
+        format!("{}, or \"unix:PATH\"", address::Bind::form())
+    }
+
+    fn from_text(text: &str) -> Result<ListenerBind, Fault> {
+        match unix_path(text) {
+            Some(path) => path.map(ListenerBind::Unix),
+            None => address::Bind::from_text(text).map(|bind| ListenerBind::Ip(bind.0)),
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^unix:.|:[0-9]{1,5}$" })
+    }
+}
+
+impl FromText for UnixMode {
+    fn form() -> String {
+        "permissions in octal, such as \"0660\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<UnixMode, Fault> {
+        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok();
+        match mode.filter(|mode| digits && *mode <= 0o777) {
+            Some(mode) => Ok(UnixMode(mode)),
+            None => Err(Fault::new(
+                "is no permissions",
+                format!("write {}", Self::form()),
+            )),
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0?[0-7]{3}$" })
+    }
+}
+
+/// A choice among a few words.
+macro_rules! words {
+    ($type:ty, $what:literal, $($word:literal => $value:expr),+) => {
+        impl FromText for $type {
+            fn form() -> String {
+                [$($word),+].join(" or ")
+            }
+
+            fn from_text(text: &str) -> Result<$type, Fault> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => {
+                        let remedy = nearest::remedy(text, "word", &[$($word),+]);
+                        Err(Fault::new(concat!("is no ", $what), remedy))
+                    }
+                }
+            }
+
+            fn text_schema() -> Schema {
+                json_schema!({ "type": "string", "enum": [$($word),+] })
+            }
+        }
+    };
+}
+
+words!(Mode, "mode", "http" => Mode::Http, "tcp" => Mode::Tcp);
+words!(ProxyIn, "way to take PROXY lines", "off" => ProxyIn::Off, "require" => ProxyIn::Require);
+words!(ProxyOut, "version of the PROXY protocol", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
+words!(OnMarkedDown, "answer to a server that is down", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
+
+impl Bind {
+    /// The system chooses a port.
+    pub fn is_any_port(&self) -> bool {
+        matches!(self, Bind::Ip(address) if address.port() == 0)
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bind::Ip(address) => address.fmt(f),
+            Bind::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
