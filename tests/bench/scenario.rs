@@ -25,7 +25,7 @@ pub enum Kind {
     Cost {
         connections: u32,
         path: &'static str,
-        /// Each request comes on a connection of its own.
+        /// Each request comes on a connection of its own, over TLS with a full handshake.
         fresh: bool,
     },
     /// Resident memory for each of so many idle keep-alive connections.
@@ -208,7 +208,6 @@ fn costs() -> Vec<Scenario> {
     ]
 }
 
-/// wrk resumes no session: a connection a request is a full handshake a request.
 fn secured() -> Vec<Scenario> {
     let setup = Setup {
         tls: true,

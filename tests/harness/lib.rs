@@ -37,6 +37,6 @@ pub use process::{Process, Signal};
 pub use proxy::{Proxy, Setup, TOKEN};
 pub use recording::{Heard, Mark, Recording};
 pub use story::Story;
-pub use tls::{Authority, Front, Issued, Met, TlsStream, openssl, tls_connect};
+pub use tls::{Authority, Front, Issued, Met, TlsStream, openssl, tls_connect, try_tls_connect};
 pub use wait::{wait_for, wait_until, within};
 pub use wasm::{shipped, variant};

@@ -1,6 +1,8 @@
-//! Loads: as much as fits (`wrk`), at a constant rate (`paced`), connections that are merely held (`held`).
+//! Loads: as much as fits (`wrk`), at a constant rate (`paced`), connections that are merely held (`held`),
+//! TLS handshakes (`handshakes`).
 
 mod answer;
+pub mod handshakes;
 pub mod held;
 pub mod paced;
 pub mod wrk;
