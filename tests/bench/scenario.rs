@@ -25,7 +25,7 @@ pub enum Kind {
     Cost {
         connections: u32,
         path: &'static str,
-        /// Each request comes on a connection of its own.
+        /// Each request comes on a connection of its own, over TLS with a full handshake.
         fresh: bool,
     },
     /// The same over HTTP/2, with so many streams at a time on each connection.
@@ -226,7 +226,6 @@ fn costs() -> Vec<Scenario> {
     ]
 }
 
-/// wrk resumes no session: a connection a request is a full handshake a request.
 fn secured() -> Vec<Scenario> {
     let setup = Setup {
         tls: true,

@@ -45,6 +45,6 @@ pub use raw::Raw;
 pub use recording::{Heard, Mark, Recording};
 pub use script::{Server, python};
 pub use story::Story;
-pub use tls::{Authority, Front, Issued, Met, TlsStream, openssl, tls_connect};
+pub use tls::{Authority, Front, Issued, Met, TlsStream, openssl, tls_connect, try_tls_connect};
 pub use wait::{wait_for, wait_until, within};
 pub use wasm::{shipped, variant};

@@ -224,6 +224,15 @@ pub type TlsStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 /// Connects and asks for that name, which a certificate of that authority must bear.
 #[track_caller]
 pub fn tls_connect(address: SocketAddr, authority: &Authority, name: &'static str) -> TlsStream {
+    try_tls_connect(address, authority, name).expect("it listens")
+}
+
+/// As `tls_connect`. The handshake is made as the first byte is written or read.
+pub fn try_tls_connect(
+    address: SocketAddr,
+    authority: &Authority,
+    name: &'static str,
+) -> std::io::Result<TlsStream> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.0.der().clone()).expect("a root");
@@ -234,10 +243,11 @@ pub fn tls_connect(address: SocketAddr, authority: &Authority, name: &'static st
         .with_no_client_auth();
     let name = name.try_into().expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
-    let socket = std::net::TcpStream::connect(address).expect("it listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-    StreamOwned::new(connection, socket)
+    let socket = std::net::TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(StreamOwned::new(connection, socket))
 }
 
 /// Runs openssl in that folder with this on its standard input, and answers what it wrote, both outputs together.

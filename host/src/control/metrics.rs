@@ -162,9 +162,6 @@ impl Collector for Secured {
             return Ok(());
         };
         let servers: Vec<_> = running.tls.listeners.iter().flatten().collect();
-        if servers.is_empty() {
-            return Ok(());
-        }
         expiry(&mut encoder, &servers)?;
         handshakes(&mut encoder, &servers)?;
         handshake_failures(&mut encoder, &servers)?;

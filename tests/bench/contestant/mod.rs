@@ -44,7 +44,7 @@ pub struct Proxy {
     pub running: Running,
     admin: Port,
     program: Program,
-    tls: bool,
+    authority: Option<Authority>,
 }
 
 /// Those that take part, HAProxy first; and why others don't.
@@ -119,10 +119,9 @@ impl Contestant {
             running,
             admin,
             program: self.program,
-            tls: setup.tls,
+            authority,
         };
-        proof::of(&proxy, setup, authority.as_ref())
-            .map_err(|words| format!("{}: {words}", self.name))?;
+        proof::of(&proxy, setup).map_err(|words| format!("{}: {words}", self.name))?;
         Ok(proxy)
     }
 }
@@ -132,8 +131,9 @@ impl Proxy {
         self.running.port().number()
     }
 
-    pub fn speaks_tls(&self) -> bool {
-        self.tls
+    /// Whose certificate it has. None: it speaks no TLS.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// Where it speaks HTTP/2 in clear text, on the same port.

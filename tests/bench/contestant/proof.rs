@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 
-use tidegate_tests::{Authority, Client, Message, tls_connect};
+use tidegate_tests::{Client, Message, tls_connect};
 
 use super::origin::SEEN;
 use super::{Program, Proxy, filter_headers};
@@ -11,10 +11,9 @@ use crate::scenario::{Logic, Setup};
 /// More than the 1,000 after which nginx closes a connection unless it is told otherwise.
 const REQUESTS: usize = 1_100;
 
-/// `authority`: whose certificate it has, if it speaks TLS.
-pub fn of(proxy: &Proxy, setup: &Setup, authority: Option<&Authority>) -> Result<(), String> {
+pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
     let address = proxy.running.port().address();
-    match authority {
+    match proxy.authority() {
         Some(authority) => {
             let mut stream = BufReader::new(tls_connect(address, authority, "bench.example"));
             all(proxy, setup, |path| over(&mut stream, path))

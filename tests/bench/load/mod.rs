@@ -1,7 +1,9 @@
-//! Loads: as much as fits (`wrk`, over HTTP/2 `h2load`), at a constant rate (`paced`), connections that are merely held (`held`).
+//! Loads: as much as fits (`wrk`, over HTTP/2 `h2load`), at a constant rate (`paced`), connections that are merely held (`held`),
+//! TLS handshakes (`handshakes`).
 
 mod answer;
 pub mod h2load;
+pub mod handshakes;
 pub mod held;
 pub mod paced;
 pub mod wrk;

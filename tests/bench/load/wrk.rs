@@ -16,17 +16,11 @@ pub struct Load {
 pub struct Ask<'a> {
     pub path: &'a str,
     pub tls: bool,
-    /// On a connection of its own.
-    pub fresh: bool,
 }
 
 impl Ask<'_> {
     pub fn plain(path: &str) -> Ask<'_> {
-        Ask {
-            path,
-            tls: false,
-            fresh: false,
-        }
+        Ask { path, tls: false }
     }
 }
 
@@ -37,18 +31,12 @@ pub fn run(
     seconds: u32,
     cpu: usize,
 ) -> Result<Load, String> {
-    let Ask { path, tls, fresh } = ask;
+    let Ask { path, tls } = ask;
     let scheme = if tls { "https" } else { "http" };
-    let close: &[&str] = if fresh {
-        &["-H", "connection: close"]
-    } else {
-        &[]
-    };
     let output = detached(&cpu.to_string())
         .args(["wrk", "-t1"])
         .args([&format!("-c{connections}"), &format!("-d{seconds}s")])
         .args(["-H", "x-tenant: beta"])
-        .args(close)
         .arg(format!("{scheme}://127.0.0.1:{port}{path}"))
         .output()
         .map_err(|e| format!("wrk: {e}"))?;

@@ -2,13 +2,11 @@
 
 use super::{Place, Sample};
 use crate::load::wrk::Load;
-use crate::load::{h2load, wrk};
+use crate::load::{h2load, handshakes, wrk};
 
-pub fn sample(place: &Place, connections: u32, ask: wrk::Ask<'_>) -> Result<Sample, String> {
-    let (port, cpu) = (place.proxy.port(), place.bench.cpus.load());
-    of(place, |seconds| {
-        wrk::run(port, ask, connections, seconds, cpu)
-    })
+/// `fresh`: each request comes on a connection of its own.
+pub fn sample(place: &Place, connections: u32, path: &str, fresh: bool) -> Result<Sample, String> {
+    of(place, |seconds| load(place, connections, path, fresh, seconds))
 }
 
 /// Over HTTP/2, with so many streams at a time on each connection.
@@ -43,4 +41,29 @@ fn of(place: &Place, load: impl Fn(u32) -> Result<Load, String>) -> Result<Sampl
         ],
         failures: load.failures,
     })
+}
+
+fn load(
+    place: &Place,
+    connections: u32,
+    path: &str,
+    fresh: bool,
+    seconds: u32,
+) -> Result<Load, String> {
+    let (port, cpu) = (place.proxy.port(), place.bench.cpus.load());
+    let authority = place.proxy.authority();
+    match authority.filter(|_| fresh) {
+        Some(authority) => handshakes::run(&handshakes::Plan {
+            port,
+            authority,
+            path,
+            clients: connections,
+            seconds,
+            cpu,
+        }),
+        None => {
+            let tls = authority.is_some();
+            wrk::run(port, wrk::Ask { path, tls }, connections, seconds, cpu)
+        }
+    }
 }

@@ -15,7 +15,6 @@ use others::Others;
 use crate::contestant::origin::Origin;
 use crate::contestant::{Contestant, Program, Proxy};
 use crate::figures::median;
-use crate::load::wrk;
 use crate::machine::Cpus;
 use crate::scenario::{Kind, Scenario, Variant};
 
@@ -216,10 +215,7 @@ impl Place<'_> {
                 connections,
                 path,
                 fresh,
-            } => {
-                let (tls, fresh) = (self.proxy.speaks_tls(), *fresh);
-                cost::sample(self, *connections, wrk::Ask { path, tls, fresh })
-            }
+            } => cost::sample(self, *connections, path, *fresh),
             Kind::Streams {
                 connections,
                 streams,
