@@ -222,6 +222,9 @@ impl Draft {
         }
         for pool in &config.pools {
             self.check_role(&pool.balancer, "balancer", Roles::any_balancer);
+            if let Some(judge) = &pool.judge {
+                self.check_role(judge, "judge of probes", |roles| roles.health);
+            }
         }
     }
 

@@ -8,8 +8,11 @@ pub mod verdict;
 pub mod view;
 
 pub use input::{Input, Interest, value_in_request, value_in_response};
-pub use role::{Balancer, Failure, RequestFilter, ResponseFilter, Router};
+pub use role::{Balancer, Failure, HealthJudge, RequestFilter, ResponseFilter, Router};
 pub use verdict::{
-    Choice, Decision, Edit, Fetch, FetchError, Note, Outcome, Reply, ResponseOutcome, Step,
+    Choice, Decision, Edit, Fetch, FetchError, Judgement, Note, Outcome, Reply, ResponseOutcome,
+    Step,
 };
-pub use view::{ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts};
+pub use view::{
+    ConnectionFacts, ProbeView, RequestView, ResponseView, ServerState, ServerView, TlsFacts,
+};

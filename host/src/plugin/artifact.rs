@@ -49,6 +49,7 @@ pub struct Roles {
     pub response_filter: bool,
     pub balancer: bool,
     pub request_balancer: bool,
+    pub health: bool,
     pub stateful: bool,
 }
 
@@ -66,6 +67,7 @@ pub(super) struct Exports {
     pub(super) pick_again: Option<ComponentExportIndex>,
     pub(super) request_update: Option<ComponentExportIndex>,
     pub(super) request_pick: Option<ComponentExportIndex>,
+    pub(super) judge: Option<ComponentExportIndex>,
 }
 
 impl Artifact {
@@ -303,18 +305,20 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     let (stateful, router) = (interface("stateful"), interface("router"));
     let (request, response) = (interface("request-filter"), interface("response-filter"));
     let (balancer, request_balancer) = (interface("balancer"), interface("request-balancer"));
+    let health = interface("health");
     let roles = Roles {
         router: router.is_some(),
         request_filter: request.is_some(),
         response_filter: response.is_some(),
         balancer: balancer.is_some(),
         request_balancer: request_balancer.is_some(),
+        health: health.is_some(),
         stateful: stateful.is_some(),
     };
     if roles.none() {
         return Err(LoadError::new(
             "it exports none of the roles that this proxy uses",
-            "export at least one: router, request-filter, response-filter, balancer, request-balancer",
+            "export at least one: router, request-filter, response-filter, balancer, request-balancer, health",
         ));
     }
     let exports = Exports {
@@ -330,6 +334,7 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         pick_again: function(&balancer, "pick-again"),
         request_update: function(&request_balancer, "update"),
         request_pick: function(&request_balancer, "pick"),
+        judge: function(&health, "judge"),
     };
     Ok((exports, roles, version))
 }
@@ -365,20 +370,21 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
-    fn names(&self) -> [(bool, &'static str); 6] {
+    fn names(&self) -> [(bool, &'static str); 7] {
         [
             (self.router, "router"),
             (self.request_filter, "request-filter"),
             (self.response_filter, "response-filter"),
             (self.balancer, "balancer"),
             (self.request_balancer, "request-balancer"),
+            (self.health, "health"),
             (self.stateful, "stateful"),
         ]
     }
 
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
-        !(self.router || filter || self.any_balancer())
+        !(self.router || filter || self.any_balancer() || self.health)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Choice, Context, FetchError, Interest, Reply, ResponseOutcome, Server, Step,
+    Choice, Context, FetchError, Interest, Probe, Reply, ResponseOutcome, Server, Step, Verdict,
 };
 use super::limits::{Bounds, CpuTime, Fault};
 use super::ticker::Ticker;
@@ -83,6 +83,7 @@ type Update = TypedFunc<(u32, &'static [Server]), ()>;
 type Pick = TypedFunc<(u32, u64, u64), (Option<u32>,)>;
 type PickAgain = TypedFunc<(u32, u64, u64, &'static [u32]), (Option<u32>,)>;
 type RequestPick = TypedFunc<(u32, Inputs<'static>, u64, &'static [u32]), (Option<u32>,)>;
+type Judge = TypedFunc<(&'static str, &'static str, &'static Probe), (Verdict,)>;
 type Configure = TypedFunc<(&'static Context,), (Result<Interest, String>,)>;
 type Snapshot = TypedFunc<(), (Vec<u8>,)>;
 type Restore = TypedFunc<(&'static [Vec<u8>],), (Result<(), String>,)>;
@@ -100,6 +101,7 @@ struct Roles {
     pick_again: Option<PickAgain>,
     request_update: Option<Update>,
     request_pick: Option<RequestPick>,
+    judge: Option<Judge>,
 }
 
 impl Running {
@@ -243,6 +245,17 @@ impl Running {
         })
     }
 
+    pub(super) fn judge(
+        &mut self,
+        pool: &str,
+        server: &str,
+        probe: &Probe,
+        limit: Duration,
+    ) -> Result<Verdict, Fault> {
+        let function = there(self.roles.judge)?;
+        self.call(limit, |store| function.call(store, (pool, server, probe)))
+    }
+
     /// The clock that averages decay by, for those who read one: reading the clock costs more than reading a counter.
     #[inline]
     fn tell_time(&mut self) {
@@ -317,7 +330,8 @@ pub(super) fn check(
     in_interface("balancer").has::<Pick>("pick")?;
     in_interface("balancer").has::<PickAgain>("pick-again")?;
     in_interface("request-balancer").has::<Update>("update")?;
-    in_interface("request-balancer").has::<RequestPick>("pick")
+    in_interface("request-balancer").has::<RequestPick>("pick")?;
+    in_interface("health").has::<Judge>("judge")
 }
 
 /// An interface that a component may export.
@@ -378,6 +392,7 @@ impl Roles {
             pick_again: typed(instance, store, &exports.pick_again)?,
             request_update: typed(instance, store, &exports.request_update)?,
             request_pick: typed(instance, store, &exports.request_pick)?,
+            judge: typed(instance, store, &exports.judge)?,
         })
     }
 }

@@ -44,6 +44,7 @@ pub enum Role {
     RequestFilter,
     ResponseFilter,
     Balancer,
+    Health,
 }
 
 /// Why a call failed.
@@ -271,11 +272,12 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl Role {
-    pub const ALL: [Role; 4] = [
+    pub const ALL: [Role; 5] = [
         Role::Router,
         Role::RequestFilter,
         Role::ResponseFilter,
         Role::Balancer,
+        Role::Health,
     ];
 
     pub fn name(self) -> &'static str {
@@ -284,6 +286,7 @@ impl Role {
             Role::RequestFilter => "request-filter",
             Role::ResponseFilter => "response-filter",
             Role::Balancer => "balancer",
+            Role::Health => "health",
         }
     }
 }
