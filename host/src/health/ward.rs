@@ -124,7 +124,9 @@ impl Ward {
             if pool.passive.is_none() && vitals.is_ejected() {
                 vitals.set_ejected(false);
             }
-            if pool.slow_start.is_zero() && vitals.share() != WHOLE {
+            // One that was gone for a while has left its ramp behind.
+            let grows = self.ramps.borrow().contains_key(server.live.identity());
+            if vitals.share() != WHOLE && (pool.slow_start.is_zero() || !grows) {
                 self.stop_ramp(server.live.identity());
                 server.live.set_share(WHOLE);
             }
