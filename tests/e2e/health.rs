@@ -416,6 +416,79 @@ fn every_balancer_leaves_out_who_is_down() {
 }
 
 #[test]
+fn a_plugin_judges_what_a_server_says_of_itself() {
+    let said = Arc::new(std::sync::Mutex::new("{\"load\": 1}".to_owned()));
+    let own = said.clone();
+    let b = Origin::answering("b", move |_, stream| {
+        reply(stream, 200, &[("x-origin", "b")], &own.lock().unwrap())
+    });
+    let a = Origin::answering("a", |_, stream| {
+        reply(
+            stream,
+            200,
+            &[("x-origin", "a")],
+            "{\"load\": 1, \"db\": true}",
+        )
+    });
+    let health = |balancer: &str| {
+        format!(
+            "balancer = \"{balancer}\"\n[pool.health]\npath = \"/status\"\ninterval = \"30ms\"\nfall = 2\n\
+             plugin = {{ plugin = \"health-json\", rules = [ \
+             {{ field = \"load\", at-most = 5, otherwise = \"10%\" }}, \
+             {{ field = \"load\", at-most = 50, otherwise = \"drain\" }}, \
+             {{ field = \"db\", equals = true }} ] }}\n"
+        )
+    };
+    let config = |balancer: &str| {
+        let servers = [&a, &b].map(|o| {
+            format!(
+                "[[pool.servers]]\nname = \"{}\"\naddress = \"{}\"\n",
+                o.name,
+                o.address()
+            )
+        });
+        listener("web", "pool = \"app\"")
+            + "[[pool]]\nname = \"app\"\n"
+            + &health(balancer)
+            + &servers.concat()
+    };
+    let say = |text: &str| *said.lock().unwrap() = text.to_owned();
+    let mut proxy = Proxy::start(config("weighted-round-robin"));
+    wait_for_state(&proxy, "b", "down");
+    let words = of(&proxy, "b")["last_probe"].clone();
+    assert_eq!(words, "status 200, judged down: db is not there");
+    say("{\"load\": 1, \"db\": true}");
+    wait_for_state(&proxy, "b", "ready");
+    say("{\"load\": 9, \"db\": true}");
+    wait_until("it has a tenth of its weight", || {
+        of(&proxy, "b")["effective_weight"].as_f64().unwrap() < 0.11
+    });
+    let names = proxy.origins("/", 300);
+    let b_share = names.iter().filter(|name| name.contains("9")).count();
+    assert!(
+        (1..70).contains(&b_share),
+        "about a tenth of 300, not {b_share}"
+    );
+    say("{\"load\": 99, \"db\": true}");
+    wait_for_state(&proxy, "b", "drain");
+    assert!(
+        proxy
+            .origins("/", 20)
+            .iter()
+            .all(|name| !name.contains("99"))
+    );
+    // The same judge goes on under another balancer.
+    proxy.reconfigure(config("least-connections"));
+    assert_eq!(of(&proxy, "b")["state"], "drain");
+    say("{\"load\": 1, \"db\": true}");
+    wait_for_state(&proxy, "b", "ready");
+    let health = [("plugin", "health-json@app"), ("role", "health")];
+    assert!(proxy.metrics().sum("tidegate_plugin_calls_total", &health) > 10.0);
+    say("no JSON");
+    wait_for_state(&proxy, "b", "down");
+}
+
+#[test]
 fn ctl_shows_who_is_down_and_why() {
     let all = ["a", "b"].map(Patient::new);
     let proxy = Proxy::start(site(QUICK, &all));

@@ -344,6 +344,8 @@ pub struct Pool {
     pub retries: u32,
     pub http: HttpVersion,
     pub health: Option<Arc<Probe>>,
+    /// The plugin that judges probes.
+    pub judge: Option<PluginUse>,
     pub passive: Option<Arc<Passive>>,
     /// How long a server's weight grows after it has come back; zero: it has all at once.
     pub slow_start: Duration,

@@ -327,6 +327,8 @@ table! {
         body: Text, optional;
         /// A regular expression that they must match. HAProxy's `http-check expect rstring`.
         body_pattern: Regex, optional;
+        /// A plugin that judges each probe's result: up, up with a share of its weight, drain, maint or down. When it fails, `expect` and `body` decide. HAProxy's `agent-check` asks another port for as much.
+        plugin: PluginName, optional;
         /// From one probe to the next, give or take a twentieth. HAProxy's `inter`.
         interval: Span<{ 10 * MILLISECOND }, DAY>, default("2s");
         /// The same while it is on its way up or down. Absent: `interval`. HAProxy's `fastinter`.

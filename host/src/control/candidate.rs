@@ -30,6 +30,8 @@ pub struct Candidate {
     pub parts: Vec<WorkerParts>,
     /// The plugins whose instances are new.
     pub fresh: Vec<String>,
+    /// New instances that judge probes, for the thread that makes these.
+    pub judges: Vec<(Fingerprint, Seed)>,
 }
 
 /// What a worker needs to make its site.
@@ -112,7 +114,8 @@ fn instances(
         settings,
         updates,
         snapshots,
-        workers: kept.workers,
+        // One more for the thread that probes.
+        workers: kept.workers + usize::from(artifact.roles().health),
     };
     let Prepared { seeds, shared } =
         plugin::prepare(&kept.runtime, plan).map_err(|error| (name.clone(), error))?;
@@ -177,6 +180,7 @@ fn assemble(
             seeds: Vec::with_capacity(plugins.len()),
         })
         .collect();
+    let mut judges = Vec::new();
     let mut running = Vec::with_capacity(plugins.len());
     let mut fresh = Vec::new();
     for (plugin, seeds) in plugins {
@@ -189,6 +193,8 @@ fn assemble(
             part.seeds
                 .push((plugin.fingerprint, plugin.artifact.roles(), seed));
         }
+        let left = seeds.as_mut().and_then(Iterator::next);
+        judges.extend(left.map(|seed| (plugin.fingerprint, seed)));
         running.push(plugin);
     }
     let running = Running {
@@ -203,6 +209,7 @@ fn assemble(
         uploads,
         parts,
         fresh,
+        judges,
     }
 }
 

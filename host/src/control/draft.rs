@@ -257,6 +257,9 @@ impl Draft {
             if let Some(sticky) = &pool.sticky {
                 self.check_role(sticky, "sticky plugin", |roles| roles.sticky);
             }
+            if let Some(judge) = &pool.judge {
+                self.check_role(judge, "judge of probes", |roles| roles.health);
+            }
         }
     }
 

@@ -9,31 +9,47 @@ use tokio::sync::mpsc;
 
 use crate::base::ids::{Generation, PoolIndex};
 use crate::config::checked;
-use crate::health::{PoolPlan, ServerPlan};
+use crate::health::{MakeJudge, Plan, PoolPlan, ServerPlan};
 use crate::hook::ServerView;
 use crate::pipeline::Site;
+use crate::plugin::Seed;
 use crate::upstream::Server;
 
 use super::draft;
-use super::generation::Running;
+use super::generation::{Fingerprint, Running};
 use super::shared::Shared;
 
 /// Changes that come so soon after each other are told together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// What is to be watched of this generation's servers.
-pub fn plan(running: &Running) -> Vec<PoolPlan> {
+pub fn plan(running: &Running, judges: Vec<(Fingerprint, Seed)>) -> Plan {
     let pools = running.config.pools.iter().zip(&running.servers);
-    pools
-        .map(|(pool, servers)| of_pool(pool, servers))
-        .collect()
+    let make = |seed: Seed| -> MakeJudge { Box::new(move || seed.adopt()) };
+    Plan {
+        living: running
+            .plugins
+            .iter()
+            .map(|plugin| plugin.fingerprint)
+            .collect(),
+        pools: pools
+            .map(|(pool, servers)| of_pool(running, pool, servers))
+            .collect(),
+        judges: judges
+            .into_iter()
+            .map(|(fingerprint, seed)| (fingerprint, make(seed)))
+            .collect(),
+    }
 }
 
-fn of_pool(pool: &checked::Pool, servers: &[Arc<Server>]) -> PoolPlan {
+fn of_pool(running: &Running, pool: &checked::Pool, servers: &[Arc<Server>]) -> PoolPlan {
+    let judge = pool.judge.as_ref();
+    let judge = judge.and_then(|judge| running.plugins.get(judge.value.0 as usize));
     let servers = pool.servers.iter().zip(servers);
     PoolPlan {
         name: pool.name.clone(),
         probe: pool.health.clone(),
+        judge: judge.map(|plugin| plugin.fingerprint),
         passive: pool.passive.clone(),
         slow_start: pool.slow_start,
         panic_threshold: pool.panic_threshold,

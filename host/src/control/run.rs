@@ -206,6 +206,7 @@ impl Loop {
             uploads,
             parts,
             fresh,
+            judges,
         } = candidate;
         let running = Arc::new(running);
         // From here on nothing can fail.
@@ -221,7 +222,7 @@ impl Loop {
         self.listeners
             .adopt(sockets, &running.config, &self.workers);
         self.shared.publish(running.clone(), &self.listeners);
-        self.health.watch(members::plan(&running));
+        self.health.watch(members::plan(&running, judges));
         drop(previous);
         Ok(Applied {
             generation: running.generation,

@@ -219,7 +219,7 @@ fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
         state: match live.vitals.state() {
             ServerState::Ready => "ready",
             ServerState::Drain => "drain",
-            ServerState::Down if live.vitals.wanted() == Wanted::Maint => "maint",
+            ServerState::Down if live.vitals.wants() == Wanted::Maint => "maint",
             ServerState::Down => "down",
         },
         health: standing(&live.vitals),

@@ -1,4 +1,5 @@
-//! Whether servers are fit to be used: probes on a schedule (`probe`, `round`), ejection for what requests meet (`eject`),
+//! Whether servers are fit to be used: probes on a schedule (`probe`, `round`), judged by a
+//! plugin where the pool has one (`judge`), ejection for what requests meet (`eject`),
 //! the return at a growing weight (`ramp`), and what all that means for a pool as a whole (`ward`).
 //!
 //! It runs on one thread of its own, so that nothing here takes a worker's time and every decision about a pool is made in
@@ -6,12 +7,14 @@
 //! told of it is told by the pool's name.
 
 mod eject;
+mod judge;
 mod probe;
 mod ramp;
 mod round;
 mod ward;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 
 use crate::config::checked::{Passive, Probe};
+use crate::hook::HealthJudge;
 use crate::upstream::{LiveTable, Server};
 
 /// A hold on the thread, which ends when it is dropped.
@@ -28,15 +32,32 @@ pub struct Health {
 }
 
 enum Order {
-    Watch(Vec<PoolPlan>),
+    Watch(Plan),
     Assess(String),
 }
+
+/// All that is to be watched.
+pub struct Plan {
+    pub pools: Vec<PoolPlan>,
+    /// Those that are new; others are known from the plan before.
+    pub judges: Vec<(JudgeKey, MakeJudge)>,
+    /// Plugins that exist; judges that are none of them are let go.
+    pub living: Vec<JudgeKey>,
+}
+
+/// What makes a judge the same one in the next plan.
+pub type JudgeKey = [u8; 32];
+
+/// Makes a judge on the thread that asks it.
+pub type MakeJudge = Box<dyn FnOnce() -> Rc<dyn HealthJudge> + Send>;
 
 /// A pool, and how its servers are to be watched.
 #[derive(Clone)]
 pub struct PoolPlan {
     pub name: String,
     pub probe: Option<Arc<Probe>>,
+    /// Who judges its probes.
+    pub judge: Option<JudgeKey>,
     pub passive: Option<Arc<Passive>>,
     pub slow_start: Duration,
     /// Per cent; 0: none.
@@ -66,7 +87,7 @@ impl Health {
     }
 
     /// Watches these pools from now on, and no others. Servers that were watched before go on as they are.
-    pub fn watch(&self, plan: Vec<PoolPlan>) {
+    pub fn watch(&self, plan: Plan) {
         // The thread ends with us.
         let _ = self.orders.send(Order::Watch(plan));
     }

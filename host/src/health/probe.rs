@@ -17,17 +17,33 @@ const LOOKED_AT: usize = 64 << 10;
 /// What was seen: it is up, or why it is not.
 pub type Verdict = Result<String, String>;
 
+/// All that one probe gave.
+pub struct Seen {
+    /// By the file's expectations.
+    pub verdict: Verdict,
+    /// 0: there was no answer.
+    pub status: u16,
+    /// Its beginning, where somebody looks at it.
+    pub body: Vec<u8>,
+    pub fields: Fields,
+    pub timed_out: bool,
+}
+
 /// There was no socket to ask with, which says nothing of the server.
 pub struct NoSocket(pub io::Error);
 
-pub async fn probe(settings: &Probe, address: &str) -> Result<Verdict, NoSocket> {
-    match tokio::time::timeout(settings.timeout, ask(settings, address)).await {
-        Ok(verdict) => verdict,
-        Err(_) => Ok(Err(format!("no answer within {:?}", settings.timeout))),
+/// `judged`: somebody looks at the body, whatever the file expects.
+pub async fn probe(settings: &Probe, address: &str, judged: bool) -> Result<Seen, NoSocket> {
+    match tokio::time::timeout(settings.timeout, ask(settings, address, judged)).await {
+        Ok(seen) => seen,
+        Err(_) => Ok(Seen {
+            timed_out: true,
+            ..Seen::nothing(Err(format!("no answer within {:?}", settings.timeout)))
+        }),
     }
 }
 
-async fn ask(settings: &Probe, address: &str) -> Result<Verdict, NoSocket> {
+async fn ask(settings: &Probe, address: &str, judged: bool) -> Result<Seen, NoSocket> {
     let at = match (settings.port, address.rsplit_once(':')) {
         (Some(port), Some((host, _))) => format!("{host}:{port}"),
         _ => address.to_owned(),
@@ -35,12 +51,27 @@ async fn ask(settings: &Probe, address: &str) -> Result<Verdict, NoSocket> {
     let socket = match net::dial(&at).await {
         Ok(socket) => socket,
         Err(error) if is_our_own(&error) => return Err(NoSocket(error)),
-        Err(error) => return Ok(Err(lower(&error.to_string()))),
+        Err(error) => return Ok(Seen::nothing(Err(lower(&error.to_string())))),
     };
     Ok(match settings.kind {
-        ProbeKind::Tcp => Ok("connected".to_owned()),
-        ProbeKind::Http => request_over(socket, settings, address).await,
+        ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
+        ProbeKind::Http => match request_over(socket, settings, address).await {
+            Ok(answer) => look_at(settings, answer, judged).await,
+            Err(words) => Seen::nothing(Err(words)),
+        },
     })
+}
+
+impl Seen {
+    fn nothing(verdict: Verdict) -> Seen {
+        Seen {
+            verdict,
+            status: 0,
+            body: Vec::new(),
+            fields: Fields::new(),
+            timed_out: false,
+        }
+    }
 }
 
 /// No file, port or memory left.
@@ -57,20 +88,17 @@ fn is_our_own(error: &io::Error) -> bool {
     ours.iter().any(|own| number == Some(own.raw_os_error()))
 }
 
-async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Verdict {
+async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Result<Answer, String> {
     // The connection is for this probe alone, so its home is nobody's.
     let home = Rc::default();
     let request = request(settings, address);
     let answer = Connection::open(socket)
         .send(home, &request, Body::empty(), false, None, |_| {})
         .await;
-    match answer {
-        Ok(answer) => look_at(settings, answer).await,
-        Err(failed) => Err(match failed.why {
-            Why::Closed if !failed.begun => "closed without an answer".to_owned(),
-            _ => "the answer is no HTTP response".to_owned(),
-        }),
-    }
+    answer.map_err(|failed| match failed.why {
+        Why::Closed if !failed.begun => "closed without an answer".to_owned(),
+        _ => "the answer is no HTTP response".to_owned(),
+    })
 }
 
 fn request(settings: &Probe, address: &str) -> RequestHead {
@@ -92,28 +120,51 @@ fn request(settings: &Probe, address: &str) -> RequestHead {
     }
 }
 
-async fn look_at(settings: &Probe, answer: Answer) -> Verdict {
+async fn look_at(settings: &Probe, answer: Answer, judged: bool) -> Seen {
     let status = answer.head.status;
     let mut ranges = settings.expect.iter();
-    if !ranges.any(|(from, to)| (*from..=*to).contains(&status.as_u16())) {
-        return Err(format!("status {}", status.as_str()));
-    }
-    if settings.body.is_none() && settings.body_pattern.is_none() {
-        return Ok(format!("status {}", status.as_str()));
-    }
-    let body = answer.body.beginning(LOOKED_AT).await;
-    let mut body = body.map_err(|_| "the body broke off".to_owned())?;
+    let expected = ranges.any(|(from, to)| (*from..=*to).contains(&status.as_u16()));
+    let wanted = settings.body.is_some() || settings.body_pattern.is_some();
+    let body = match judged || (expected && wanted) {
+        true => answer.body.beginning(LOOKED_AT).await,
+        false => Ok(Vec::new()),
+    };
+    let verdict = match &body {
+        Err(_) => Err("the body broke off".to_owned()),
+        Ok(_) if !expected => Err(format!("status {}", status.as_str())),
+        Ok(body) => fits(settings, body).map(|more| format!("status {}{more}", status.as_str())),
+    };
+    let mut body = body.unwrap_or_default();
     body.truncate(LOOKED_AT);
-    let body = String::from_utf8_lossy(&body);
-    let text = settings.body.as_ref();
-    let pattern = settings.body_pattern.as_ref();
-    if text.is_some_and(|text| !body.contains(text.as_str())) {
+    Seen {
+        verdict,
+        status: status.as_u16(),
+        body,
+        fields: answer.head.fields,
+        timed_out: false,
+    }
+}
+
+/// What to add to the words when it fits.
+fn fits(settings: &Probe, body: &[u8]) -> Result<&'static str, String> {
+    let (text, pattern) = (&settings.body, &settings.body_pattern);
+    if text.is_none() && pattern.is_none() {
+        return Ok("");
+    }
+    let body = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT)]);
+    if text
+        .as_ref()
+        .is_some_and(|text| !body.contains(text.as_str()))
+    {
         return Err("the body does not hold what is expected".to_owned());
     }
-    if pattern.is_some_and(|pattern| !pattern.0.is_match(&body)) {
+    if pattern
+        .as_ref()
+        .is_some_and(|pattern| !pattern.0.is_match(&body))
+    {
         return Err("the body does not match".to_owned());
     }
-    Ok(format!("status {}, the body fits", status.as_str()))
+    Ok(", the body fits")
 }
 
 /// `Connection refused (os error 111)` as `connection refused`.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::judge::verdict_of;
 use super::probe::{NoSocket, Verdict, probe};
 use super::ward::Ward;
 use crate::config::checked::Probe;
@@ -57,12 +58,19 @@ async fn rounds(ward: Weak<Ward>, server: Arc<Server>, settings: Arc<Probe>, fir
             return;
         };
         let begun = Instant::now();
-        let verdict = probe(&settings, &server.identity().address).await;
+        let judge = ward.pool(&server.identity().pool);
+        let judge = judge.and_then(|pool| ward.judge(&pool));
+        let seen = probe(&settings, &server.identity().address, judge.is_some()).await;
         drop(permit);
-        let next = match verdict {
-            Ok(verdict) => {
-                let row = note(&server, &verdict, begun.elapsed());
-                judge(&ward, &server, &settings, &verdict, row);
+        let next = match seen {
+            Ok(seen) => {
+                let took = begun.elapsed();
+                let verdict = match judge {
+                    Some(judge) => verdict_of(&*judge, &ward, &server, seen, took),
+                    None => seen.verdict,
+                };
+                let row = note(&server, &verdict, took);
+                decide(&ward, &server, &settings, &verdict, row);
                 until_next(&server, &settings, row)
             }
             Err(NoSocket(error)) => {
@@ -85,7 +93,7 @@ fn note(server: &Server, verdict: &Verdict, took: Duration) -> u32 {
     })
 }
 
-fn judge(ward: &Rc<Ward>, server: &Arc<Server>, settings: &Probe, verdict: &Verdict, row: u32) {
+fn decide(ward: &Rc<Ward>, server: &Arc<Server>, settings: &Probe, verdict: &Verdict, row: u32) {
     let vitals = &server.vitals;
     let now = match (vitals.checked(), verdict) {
         (Checked::Not, Ok(_)) => Checked::Up,

@@ -12,8 +12,8 @@ use tokio::task::AbortHandle;
 
 use super::eject::Ejections;
 use super::round::{self, Round};
-use super::{Changed, PoolPlan, ServerPlan, ramp};
-use crate::hook::ServerState;
+use super::{Changed, JudgeKey, MakeJudge, Plan, PoolPlan, ServerPlan, ramp};
+use crate::hook::{HealthJudge, ServerState};
 use crate::upstream::vitals::{Checked, WHOLE, Wanted};
 use crate::upstream::{Server, live::Identity};
 
@@ -22,6 +22,7 @@ const MOST_PROBES: usize = 256;
 
 pub struct Ward {
     changed: Changed,
+    judges: RefCell<HashMap<JudgeKey, Rc<dyn HealthJudge>>>,
     pools: RefCell<HashMap<String, Rc<PoolPlan>>>,
     rounds: RefCell<HashMap<Identity, Round>>,
     ramps: RefCell<HashMap<Identity, AbortHandle>>,
@@ -39,6 +40,7 @@ impl Ward {
     pub fn new(changed: Changed) -> Rc<Ward> {
         Rc::new(Ward {
             changed,
+            judges: RefCell::default(),
             pools: RefCell::default(),
             rounds: RefCell::default(),
             ramps: RefCell::default(),
@@ -52,8 +54,14 @@ impl Ward {
     }
 
     /// Watches these pools and no others.
-    pub fn watch(self: &Rc<Self>, plan: Vec<PoolPlan>) {
-        let plan: Vec<_> = plan.into_iter().map(Rc::new).collect();
+    pub fn watch(self: &Rc<Self>, plan: Plan) {
+        let Plan {
+            pools,
+            judges,
+            living,
+        } = plan;
+        self.seat(judges, &living);
+        let plan: Vec<_> = pools.into_iter().map(Rc::new).collect();
         self.pools.replace(
             plan.iter()
                 .map(|pool| (pool.name.clone(), pool.clone()))
@@ -69,6 +77,17 @@ impl Ward {
             }
         }
         self.forget_the_gone(&plan);
+    }
+
+    /// New judges join those of which no new instance was made.
+    fn seat(&self, fresh: Vec<(JudgeKey, MakeJudge)>, living: &[JudgeKey]) {
+        let mut judges = self.judges.borrow_mut();
+        judges.extend(fresh.into_iter().map(|(key, make)| (key, make())));
+        judges.retain(|key, _| living.contains(key));
+    }
+
+    pub(super) fn judge(&self, pool: &PoolPlan) -> Option<Rc<dyn HealthJudge>> {
+        self.judges.borrow().get(pool.judge.as_ref()?).cloned()
     }
 
     fn probe(self: &Rc<Self>, plan: &[Rc<PoolPlan>]) {
@@ -98,10 +117,16 @@ impl Ward {
             if pool.probe.is_none() {
                 vitals.set_checked(Checked::Not);
             }
+            if pool.judge.is_none() {
+                vitals.set_advised(Wanted::Ready);
+                server.live.set_fitness(100);
+            }
             if pool.passive.is_none() && vitals.is_ejected() {
                 vitals.set_ejected(false);
             }
-            if pool.slow_start.is_zero() && vitals.share() != WHOLE {
+            // One that was gone for a while has left its ramp behind.
+            let grows = self.ramps.borrow().contains_key(server.live.identity());
+            if vitals.share() != WHOLE && (pool.slow_start.is_zero() || !grows) {
                 self.stop_ramp(server.live.identity());
                 server.live.set_share(WHOLE);
             }
@@ -140,7 +165,7 @@ impl Ward {
         let mut changed = false;
         for server in &pool.servers {
             let vitals = &server.live.vitals;
-            let state = match vitals.wanted() {
+            let state = match vitals.wants() {
                 Wanted::Maint => ServerState::Down,
                 _ if !vitals.is_healthy() && !panics => ServerState::Down,
                 Wanted::Drain => ServerState::Drain,
@@ -213,7 +238,7 @@ fn is_fit(server: &ServerPlan) -> bool {
 
 /// Whether it is to take new users, if it can.
 fn is_meant(server: &ServerPlan) -> bool {
-    server.weight > 0 && server.live.vitals.wanted() == Wanted::Ready
+    server.weight > 0 && server.live.vitals.wants() == Wanted::Ready
 }
 
 fn must_panic(pool: &PoolPlan) -> bool {
@@ -257,6 +282,7 @@ mod tests {
         PoolPlan {
             name: "app".into(),
             probe: None,
+            judge: None,
             passive: None,
             slow_start: Duration::ZERO,
             panic_threshold,

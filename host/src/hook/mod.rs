@@ -8,11 +8,13 @@ pub mod verdict;
 pub mod view;
 
 pub use input::{Input, Interest, sets_cookie, value_in_request, value_in_response};
-pub use role::{Balancer, Connect, Failure, RequestFilter, ResponseFilter, Router, Sticky};
+pub use role::{
+    Balancer, Connect, Failure, HealthJudge, RequestFilter, ResponseFilter, Router, Sticky,
+};
 pub use verdict::{
-    Admission, Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Note,
-    Outcome, Reply, ResponseOutcome, Step,
+    Admission, Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Judgement,
+    Note, Outcome, Reply, ResponseOutcome, Step,
 };
 pub use view::{
-    ConnectionFacts, RequestView, ResponseView, ServerState, ServerView, TlsFacts, Told,
+    ConnectionFacts, ProbeView, RequestView, ResponseView, ServerState, ServerView, TlsFacts, Told,
 };

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::base::ids::{PoolIndex, Slot};
 
 use super::verdict::{
-    Admission, Binding, Choice, FetchError, Finding, Outcome, Reply, ResponseOutcome, Step,
+    Admission, Binding, Choice, FetchError, Finding, Judgement, Outcome, Reply, ResponseOutcome,
+    Step,
 };
-use super::view::{RequestView, ResponseView, ServerView};
+use super::view::{ProbeView, RequestView, ResponseView, ServerView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,11 @@ pub trait RequestFilter {
 /// Asked once a response. On failure: as for [`RequestFilter`].
 pub trait ResponseFilter {
     fn response(&self, response: &dyn ResponseView) -> Result<ResponseOutcome, Failure>;
+}
+
+/// Asked once a probe, on the thread that probes. On failure: what the host says by itself.
+pub trait HealthJudge {
+    fn judge(&self, probe: &ProbeView<'_>) -> Result<Judgement, Failure>;
 }
 
 /// Asked once an attempt. On failure: the eligible servers in turn.

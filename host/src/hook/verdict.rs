@@ -71,6 +71,21 @@ pub struct ResponseOutcome {
     pub notes: Vec<Note>,
 }
 
+/// What a probe's result means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// What the host would say by itself.
+    AsUsual,
+    /// Up, with this percentage of its weight, 1 to 100.
+    Up(u32),
+    /// Up, but for the users that it has.
+    Drain,
+    /// Not to be used, which is no failure.
+    Maint,
+    /// Down, and why.
+    Down(String),
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Done(Outcome),

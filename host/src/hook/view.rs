@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -47,6 +48,23 @@ pub trait ResponseView {
     fn set_cookie(&self, _cookie: &str) -> Option<&[u8]> {
         None
     }
+}
+
+/// A probe's result as a judge sees it.
+pub struct ProbeView<'a> {
+    pub pool: &'a str,
+    pub server: &'a str,
+    /// 0: there was no answer.
+    pub status: u16,
+    /// The first 64 KiB.
+    pub body: &'a [u8],
+    /// Of the answer.
+    pub field: &'a dyn Fn(&HeaderName) -> Option<Vec<u8>>,
+    pub took: Duration,
+    pub timed_out: bool,
+    /// In a row before this one.
+    pub successes: u32,
+    pub failures: u32,
 }
 
 /// What is known of a connection, made once when it is accepted.

@@ -17,7 +17,6 @@ use super::worker::{Place, Worker};
 use super::{filter, forward, forwarded, route};
 use crate::base::event::Silence;
 use crate::hook::ConnectionFacts;
-use crate::http::delivery::{Ending, Ledger};
 use crate::http::h2 as http2;
 use crate::http::server::{Request, Response, Service, Unreadable};
 use crate::http::{Link, RequestHead, hop};
@@ -102,22 +101,6 @@ impl Connection {
         let pool = exchange.overruled.or(chosen).ok_or(Fault::NoPool)?;
         let (peer, tunnel) = (&self.facts.client_address, listener.timeouts.tunnel);
         forward::forward(site, exchange, pool, peer, tunnel).await
-    }
-
-    /// Tells of a handshake that came to nothing.
-    pub(super) fn not_met(&self, fault: Fault, why: Option<String>, began: Instant) {
-        let site = self.worker.site();
-        let mut record = self.record(&site, RequestHead::none(), began, began, self.link.clone());
-        record.fault = Some(fault);
-        record.reasons.extend(why.map(|why| ("tls".into(), why)));
-        record.ended(Ending {
-            broken: None,
-            complete: false,
-            at: Instant::now(),
-            bytes_out: 0,
-            body_bytes_out: 0,
-            bytes_in: 0,
-        });
     }
 
     fn exchange(&self, site: &Site, request: Request) -> Exchange {

@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Admission, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding, Reply,
-    RequestFilter, RequestView, ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView,
-    Step, Sticky,
+    Admission, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding, HealthJudge,
+    Input, Judgement, ProbeView, Reply, RequestFilter, RequestView, ResponseFilter,
+    ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
 };
 
 use super::bindings as said;
@@ -138,6 +138,35 @@ impl Sticky for WorkerPlugin {
         let ttl = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
         self.table()
             .put(&self.key_of(pool, key), server.as_bytes(), ttl);
+    }
+}
+
+impl HealthJudge for WorkerPlugin {
+    fn judge(&self, probe: &ProbeView<'_>) -> Result<Judgement, Failure> {
+        self.call(Role::Health, |ready, _, limit| {
+            let inputs = ready.interest.response.iter();
+            let seen = said::Probe {
+                status: probe.status,
+                body: probe.body.to_vec(),
+                inputs: inputs.map(|input| of_probe(probe, input)).collect(),
+                micros: probe.took.as_micros().min(u128::from(u32::MAX)) as u32,
+                timed_out: probe.timed_out,
+                successes: probe.successes,
+                failures: probe.failures,
+            };
+            checks::judgement(ready.guest.judge(probe.pool, probe.server, &seen, limit)?)
+        })
+    }
+}
+
+/// There was no request of a client's.
+fn of_probe(probe: &ProbeView<'_>, input: &Input) -> Option<Vec<u8>> {
+    match input {
+        Input::Header(name) => (probe.field)(name),
+        Input::Status if probe.status > 0 => Some(probe.status.to_string().into_bytes()),
+        Input::Pool => Some(probe.pool.as_bytes().to_vec()),
+        Input::Server => Some(probe.server.as_bytes().to_vec()),
+        _ => None,
     }
 }
 

@@ -51,6 +51,7 @@ pub struct Roles {
     pub balancer: bool,
     pub request_balancer: bool,
     pub sticky: bool,
+    pub health: bool,
     pub stateful: bool,
 }
 
@@ -71,6 +72,7 @@ pub(super) struct Exports {
     pub(super) request_pick: Option<ComponentExportIndex>,
     pub(super) find: Option<ComponentExportIndex>,
     pub(super) bind: Option<ComponentExportIndex>,
+    pub(super) judge: Option<ComponentExportIndex>,
 }
 
 impl Artifact {
@@ -310,6 +312,7 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     let (balancer, request_balancer) = (interface("balancer"), interface("request-balancer"));
     let sticky = interface("sticky");
     let connect = interface("connect");
+    let health = interface("health");
     let roles = Roles {
         connect: connect.is_some(),
         router: router.is_some(),
@@ -318,12 +321,13 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         balancer: balancer.is_some(),
         request_balancer: request_balancer.is_some(),
         sticky: sticky.is_some(),
+        health: health.is_some(),
         stateful: stateful.is_some(),
     };
     if roles.none() {
         return Err(LoadError::new(
             "it exports none of the roles that this proxy uses",
-            "export at least one: connect, router, request-filter, response-filter, balancer, request-balancer, sticky",
+            "export at least one: connect, router, request-filter, response-filter, balancer, request-balancer, sticky, health",
         ));
     }
     let exports = Exports {
@@ -342,6 +346,7 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         request_pick: function(&request_balancer, "pick"),
         find: function(&sticky, "find"),
         bind: function(&sticky, "bind"),
+        judge: function(&health, "judge"),
     };
     Ok((exports, roles, version))
 }
@@ -377,7 +382,7 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
-    fn names(&self) -> [(bool, &'static str); 8] {
+    fn names(&self) -> [(bool, &'static str); 9] {
         [
             (self.connect, "connect"),
             (self.router, "router"),
@@ -386,14 +391,15 @@ impl Roles {
             (self.balancer, "balancer"),
             (self.request_balancer, "request-balancer"),
             (self.sticky, "sticky"),
+            (self.health, "health"),
             (self.stateful, "stateful"),
         ]
     }
 
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
-        let filter_or_router = filter || self.router;
-        !(filter_or_router || self.any_balancer() || self.connect || self.sticky)
+        let of_requests = filter || self.router || self.any_balancer() || self.sticky;
+        !(of_requests || self.connect || self.health)
     }
 }
 

@@ -18,6 +18,7 @@ wasmtime::component::bindgen!({
             export tidegate:plugin/balancer@0.1.0;
             export tidegate:plugin/request-balancer@0.1.0;
             export tidegate:plugin/sticky@0.1.0;
+            export tidegate:plugin/health@0.1.0;
         }
     ",
     world: "tidegate:all/everything",
@@ -25,6 +26,7 @@ wasmtime::component::bindgen!({
 });
 
 pub(super) use exports::tidegate::plugin::connect::Decision as Admission;
+pub(super) use exports::tidegate::plugin::health::{Probe, Verdict};
 pub(super) use exports::tidegate::plugin::plugin::{Context, Interest};
 pub(super) use exports::tidegate::plugin::request_filter::{Fetch, FetchError, Step};
 pub(super) use exports::tidegate::plugin::response_filter::ResponseOutcome;

@@ -163,6 +163,19 @@ pub(super) fn binding(binding: said::Binding) -> Checked<hook::Binding> {
     })
 }
 
+pub(super) fn judgement(verdict: said::Verdict) -> Checked<hook::Judgement> {
+    Ok(match verdict {
+        said::Verdict::AsUsual => hook::Judgement::AsUsual,
+        said::Verdict::Up(share @ 1..=100) => hook::Judgement::Up(share.into()),
+        said::Verdict::Up(share) => {
+            return bad(format!("it gives a server {share} % of its weight"));
+        }
+        said::Verdict::Drain => hook::Judgement::Drain,
+        said::Verdict::Maint => hook::Judgement::Maint,
+        said::Verdict::Down(why) => hook::Judgement::Down(plain(why, MOST_REASON)),
+    })
+}
+
 fn reply(reply: said::Reply) -> Checked<hook::Reply> {
     if !(200..=599).contains(&reply.status) {
         return bad(format!("it replies with status {}", reply.status));

@@ -20,8 +20,8 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Admission, Binding, Choice, Context, FetchError, Finding, Interest, Reply, ResponseOutcome,
-    Server, Step,
+    Admission, Binding, Choice, Context, FetchError, Finding, Interest, Probe, Reply,
+    ResponseOutcome, Server, Step, Verdict,
 };
 use super::limits::{Bounds, CpuTime, Fault};
 use super::ticker::Ticker;
@@ -87,6 +87,7 @@ type PickAgain = TypedFunc<(u32, u64, u64, &'static [u32]), (Option<u32>,)>;
 type RequestPick = TypedFunc<(u32, Inputs<'static>, u64, &'static [u32]), (Option<u32>,)>;
 type Find = TypedFunc<(u32, Inputs<'static>), (Finding,)>;
 type Bind = TypedFunc<(u32, &'static str, Inputs<'static>), (Binding,)>;
+type Judge = TypedFunc<(&'static str, &'static str, &'static Probe), (Verdict,)>;
 type Configure = TypedFunc<(&'static Context,), (Result<Interest, String>,)>;
 type Snapshot = TypedFunc<(), (Vec<u8>,)>;
 type Restore = TypedFunc<(&'static [Vec<u8>],), (Result<(), String>,)>;
@@ -107,6 +108,7 @@ struct Roles {
     request_pick: Option<RequestPick>,
     find: Option<Find>,
     bind: Option<Bind>,
+    judge: Option<Judge>,
 }
 
 impl Running {
@@ -280,6 +282,17 @@ impl Running {
         self.call(limit, |store| function.call(store, (pool, server, inputs)))
     }
 
+    pub(super) fn judge(
+        &mut self,
+        pool: &str,
+        server: &str,
+        probe: &Probe,
+        limit: Duration,
+    ) -> Result<Verdict, Fault> {
+        let function = there(self.roles.judge)?;
+        self.call(limit, |store| function.call(store, (pool, server, probe)))
+    }
+
     /// The clock that averages decay by, for those who read one: reading the clock costs more than reading a counter.
     #[inline]
     fn tell_time(&mut self) {
@@ -357,7 +370,8 @@ pub(super) fn check(
     in_interface("request-balancer").has::<Update>("update")?;
     in_interface("request-balancer").has::<RequestPick>("pick")?;
     in_interface("sticky").has::<Find>("find")?;
-    in_interface("sticky").has::<Bind>("bind")
+    in_interface("sticky").has::<Bind>("bind")?;
+    in_interface("health").has::<Judge>("judge")
 }
 
 /// An interface that a component may export.
@@ -421,6 +435,7 @@ impl Roles {
             request_pick: typed(instance, store, &exports.request_pick)?,
             find: typed(instance, store, &exports.find)?,
             bind: typed(instance, store, &exports.bind)?,
+            judge: typed(instance, store, &exports.judge)?,
         })
     }
 }

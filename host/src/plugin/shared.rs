@@ -46,6 +46,7 @@ pub enum Role {
     ResponseFilter,
     Balancer,
     Sticky,
+    Health,
 }
 
 /// Why a call failed.
@@ -273,13 +274,14 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl Role {
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Connect,
         Role::Router,
         Role::RequestFilter,
         Role::ResponseFilter,
         Role::Balancer,
         Role::Sticky,
+        Role::Health,
     ];
 
     pub fn name(self) -> &'static str {
@@ -290,6 +292,7 @@ impl Role {
             Role::ResponseFilter => "response-filter",
             Role::Balancer => "balancer",
             Role::Sticky => "sticky",
+            Role::Health => "health",
         }
     }
 }

@@ -212,6 +212,12 @@ impl Server {
         self.weigh();
     }
 
+    /// Sets per cent of its weight that the judge of its probes leaves it.
+    pub fn set_fitness(&self, percent: u32) {
+        self.vitals.set_fitness(percent);
+        self.weigh();
+    }
+
     pub fn weight(&self) -> u32 {
         self.table.weight(self.slot)
     }
@@ -219,6 +225,7 @@ impl Server {
     fn weigh(&self) {
         let full = u64::from(self.full_weight.load(Relaxed));
         let part = full * u64::from(self.vitals.share()) / u64::from(WHOLE);
+        let part = part * u64::from(self.vitals.fitness()) / 100;
         // Little is not none, which would mean that nobody new may come.
         let weight = part.max(full.min(1)) as u32;
         self.cell().weight.store(weight, Relaxed);

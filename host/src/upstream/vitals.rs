@@ -26,6 +26,10 @@ pub struct Vitals {
     checked: AtomicU8,
     ejected: AtomicBool,
     wanted: AtomicU8,
+    /// What the judge of its probes wants.
+    advised: AtomicU8,
+    /// Per cent of its weight that the judge takes away.
+    degraded: AtomicU32,
     /// What slow start leaves out of [`WHOLE`].
     withheld: AtomicU32,
     /// Probes in a row that went well, or that did not.
@@ -64,7 +68,7 @@ pub enum Checked {
 }
 
 /// What the operator wants of a server (HAProxy's `set server … state`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     Ready,
     /// It keeps the users it has.
@@ -85,6 +89,16 @@ struct Met {
     failures: AtomicU32,
     /// It is on the list of suspects.
     suspected: AtomicBool,
+}
+
+impl Wanted {
+    fn of(number: u8) -> Wanted {
+        match number {
+            0 => Wanted::Ready,
+            1 => Wanted::Drain,
+            _ => Wanted::Maint,
+        }
+    }
 }
 
 impl Vitals {
@@ -135,11 +149,30 @@ impl Vitals {
     }
 
     pub fn wanted(&self) -> Wanted {
-        match self.wanted.load(Relaxed) {
-            0 => Wanted::Ready,
-            1 => Wanted::Drain,
-            _ => Wanted::Maint,
-        }
+        Wanted::of(self.wanted.load(Relaxed))
+    }
+
+    /// What both the operator and the judge of its probes allow.
+    pub fn wants(&self) -> Wanted {
+        self.wanted().max(self.advised())
+    }
+
+    /// What the judge of its probes wants.
+    pub fn advised(&self) -> Wanted {
+        Wanted::of(self.advised.load(Relaxed))
+    }
+
+    pub fn set_advised(&self, wanted: Wanted) {
+        self.advised.store(wanted as u8, Relaxed);
+    }
+
+    /// Per cent of its weight that the judge leaves it.
+    pub fn fitness(&self) -> u32 {
+        100 - self.degraded.load(Relaxed)
+    }
+
+    pub(super) fn set_fitness(&self, percent: u32) {
+        self.degraded.store(100 - percent.min(100), Relaxed);
     }
 
     /// In force once the health floor has assessed the pool.
@@ -174,6 +207,11 @@ impl Vitals {
         let now = row.load(Relaxed).saturating_add(1);
         row.store(now, Relaxed);
         now
+    }
+
+    /// Probes in a row that went well, and that did not; one of the two is 0.
+    pub fn row(&self) -> (u32, u32) {
+        (self.successes.load(Relaxed), self.failures.load(Relaxed))
     }
 
     pub fn last_probe(&self) -> Option<LastProbe> {

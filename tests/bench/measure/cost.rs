@@ -6,7 +6,9 @@ use crate::load::{h2load, handshakes, wrk};
 
 /// `fresh`: each request comes on a connection of its own.
 pub fn sample(place: &Place, connections: u32, path: &str, fresh: bool) -> Result<Sample, String> {
-    of(place, |seconds| load(place, connections, path, fresh, seconds))
+    of(place, |seconds| {
+        load(place, connections, path, fresh, seconds)
+    })
 }
 
 /// Over HTTP/2, with so many streams at a time on each connection.

@@ -40,6 +40,7 @@ impl Check<'_> {
                 .health
                 .given()
                 .map(|h| Arc::new(self.probe(&h.value))),
+            judge: self.judge(written, name, uses),
             passive: written.passive.given().map(|p| Arc::new(passive(&p.value))),
             slow_start: written.slow_start.value.0,
             panic_threshold: written.panic_threshold.value.0,
@@ -49,6 +50,11 @@ impl Check<'_> {
             tls: self.pool_tls(written),
             span: written.span.clone(),
         }
+    }
+
+    fn judge(&mut self, written: &written::Pool, pool: &str, uses: &mut Uses) -> Option<PluginUse> {
+        let plugin = written.health.given()?.value.plugin.given()?;
+        self.plugin_use(plugin, pool, uses)
     }
 
     fn servers(&mut self, written: &written::Pool, pool: &str) -> Vec<Server> {

@@ -211,8 +211,8 @@ mod tests {
     }
 
     impl Layer for Holding {
-        fn socket(&self) -> &TcpStream {
-            &self.socket
+        fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+            std::os::fd::AsFd::as_fd(&self.socket
         }
 
         fn holds(&self) -> bool {
