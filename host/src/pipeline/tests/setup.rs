@@ -11,7 +11,7 @@ use super::events::Events;
 use super::{Client, within};
 use crate::base::ids::{Generation, PoolIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, PoolTimeouts};
-use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router};
+use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router, Sticky};
 use crate::pipeline::{
     Bounds, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers, accept,
 };
@@ -28,6 +28,7 @@ pub struct Setup {
     pub routes: Vec<Routed>,
     pub pool: Option<u32>,
     pub balancer: fn() -> Box<dyn Balancer>,
+    pub sticky: Option<fn() -> Rc<dyn Sticky>>,
     pub retries: u32,
     pub weights: Vec<u32>,
     pub backups: Vec<bool>,
@@ -81,6 +82,7 @@ impl Setup {
             routes: Vec::new(),
             pool: Some(0),
             balancer: native,
+            sticky: None,
             retries: 2,
             weights: Vec::new(),
             backups: Vec::new(),
@@ -184,13 +186,17 @@ impl Setup {
             }
         });
         let balancer = ("balancer".into(), (self.balancer)().into());
-        PoolSite::new(
+        let site = PoolSite::new(
             name.into(),
             balancer,
             servers.collect(),
             self.pool_timeouts.clone(),
             self.retries,
-        )
+        );
+        match self.sticky {
+            Some(sticky) => site.with_sticky("sticky".into(), sticky()),
+            None => site,
+        }
     }
 }
 
