@@ -3,7 +3,7 @@
 use tidegate_tests::{Client, Origin, Port, Proxy, Setup, curl, listener, pool, reply};
 
 /// Of `correct horse`, made as plugins/basic-auth/README.md says.
-const ADA: &str = "pbkdf2-sha256$5000$c2FsdHNhbHQ=$6r49Q0CSujSNqQetYWobVpJJg+7MhALlxPFNIm4ERAM=";
+const ADA: &str = "pbkdf2-sha256$2000$c2FsdHNhbHQ=$3LqAhBOX3HnV33VBYY0bu7QFCbUib0ie8/+Uvab/YX4=";
 
 #[test]
 fn ip_access_refuses_by_address_as_the_proxy_believes_it() {

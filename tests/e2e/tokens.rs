@@ -23,7 +23,7 @@ fn each_kind_of_key_signs_by_its_own_algorithms() {
     );
     let setup = Setup::new(site(&settings, &origin));
     let setup = keys.iter().enumerate().fold(setup, |setup, (n, key)| {
-        setup.file(&format!("{n}.pem"), &key.public())
+        setup.file(&format!("{n}.pem"), key.public())
     });
     let proxy = setup.start();
     for (key, algorithm) in [

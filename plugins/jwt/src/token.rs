@@ -69,7 +69,7 @@ impl<'a> Token<'a> {
         }
         let good =
             |key: &&Key| crypto::verify(named, &key.bytes, self.signed.as_bytes(), &self.signature);
-        match fitting.take(TRIED).any(|key| good(key)) {
+        match fitting.take(TRIED).any(good) {
             true => Ok(()),
             false => Err(Refusal::Invalid("wrong signature")),
         }

@@ -212,7 +212,7 @@ mod tests {
 
     impl Layer for Holding {
         fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
-            std::os::fd::AsFd::as_fd(&self.socket
+            std::os::fd::AsFd::as_fd(&self.socket)
         }
 
         fn holds(&self) -> bool {

@@ -13,6 +13,7 @@ mod origin;
 mod plain;
 mod servers;
 mod setup;
+mod sticking;
 mod tcp;
 mod timeouts;
 mod upgrade;

@@ -11,7 +11,7 @@ use super::events::Events;
 use super::{Client, within};
 use crate::base::ids::{Generation, PoolIndex, Slot};
 use crate::config::checked::{ListenerTimeouts, Network, OnFailure, OnMarkedDown, PoolTimeouts};
-use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router};
+use crate::hook::{Balancer, Failure, RequestFilter, RequestView, ResponseFilter, Router, Sticky};
 use crate::pipeline::{
     Bounds, Entrance, Filter, Gates, ListenerSite, PoolSite, RouteSite, ServerSite, Site, Workers,
     accept,
@@ -29,6 +29,7 @@ pub struct Setup {
     pub routes: Vec<Routed>,
     pub pool: Option<u32>,
     pub balancer: fn() -> Box<dyn Balancer>,
+    pub sticky: Option<fn() -> Rc<dyn Sticky>>,
     pub retries: u32,
     pub weights: Vec<u32>,
     pub backups: Vec<bool>,
@@ -84,6 +85,7 @@ impl Setup {
             routes: Vec::new(),
             pool: Some(0),
             balancer: native,
+            sticky: None,
             retries: 2,
             weights: Vec::new(),
             backups: Vec::new(),
@@ -209,7 +211,10 @@ impl Setup {
             self.retries,
         );
         pool.on_marked_down = self.on_marked_down;
-        pool
+        match self.sticky {
+            Some(sticky) => pool.with_sticky("sticky".into(), sticky()),
+            None => pool,
+        }
     }
 }
 
