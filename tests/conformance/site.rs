@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::pieces;
-use tidegate_tests::{Client, Message, Origin, Proxy, site as one_pool};
+use tidegate_tests::{Client, Message, Origin, Proxy, listener, pool};
 
 pub struct Site {
     pub origin: Origin,
@@ -50,7 +50,10 @@ impl Site {
             })
         };
         // One worker: one stock of kept connections, and a log in the order of the requests.
-        let config = one_pool("round-robin", &[&origin]) + "\n[proxy]\nworkers = 1\n";
+        // Of HTTP/1.1 alone: the preface of HTTP/2 is one more request line that is none.
+        let config = listener("web", "pool = \"app\"\nhttp2 = { enabled = false }")
+            + &pool("app", "balancer = \"round-robin\"", &[&origin])
+            + "\n[proxy]\nworkers = 1\n";
         let mut site = Site {
             proxy: Proxy::start(config),
             origin,

@@ -142,7 +142,7 @@ fn deadlines_pass_and_what_is_cancelled_ends() {
 fn our_own_answers_are_grpcs() {
     let origin = Origin::named("a");
     let config = listener("web", "router = \"router\"\nfilters = [\"deny\"]")
-        + "\n[[plugin]]\nname = \"deny\"\nshipped = \"headers\"\nconfig = {}\n"
+        + "\n[[plugin]]\nname = \"deny\"\nshipped = \"respond\"\nconfig = { path = \"/t.T/Total\", status = 401, body = \"Who are you?\\n\" }\n"
         + "\n[[route]]\npath = \"/t.T/Upper\"\npool = \"down\"\n"
         + "\n[[route]]\npath = \"/t.T/Count\"\npool = \"odd\"\n"
         + "\n[[pool]]\nname = \"down\"\nservers = [{ address = \"127.0.0.1:1\" }]\n"
@@ -150,7 +150,8 @@ fn our_own_answers_are_grpcs() {
     let proxy = Proxy::start(config);
     let said = call(
         proxy.address("web"),
-        "print(failed(lambda: upper(b''))[:2])\nprint(failed(lambda: list(count(b'')))[:2])\nprint(failed(lambda: missing(b''))[:2])",
+        "print(failed(lambda: upper(b''))[:2])\nprint(failed(lambda: list(count(b'')))[:2])\nprint(failed(lambda: missing(b''))[:2])\n\
+         print(failed(lambda: total(iter([b''])))[:2])",
     );
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(
@@ -165,5 +166,6 @@ fn our_own_answers_are_grpcs() {
         lines[2],
         "('UNIMPLEMENTED', 'Nothing is served at this address.')"
     );
+    assert_eq!(lines[3], "('UNAUTHENTICATED', 'Who are you?')");
     assert_eq!(proxy.logged("/t.T/Upper")["fault"], "connect-failed");
 }

@@ -233,3 +233,25 @@ fn a_server_that_speaks_no_http_2_is_a_bad_one() {
     assert_eq!(proxy.get("/odd").status(), 502);
     assert_eq!(proxy.logged("/odd")["fault"], "bad-response");
 }
+
+/// One that is no more, and of which we have not heard: nothing comes on the connection, not even a reset.
+#[test]
+fn a_connection_that_is_dead_is_not_used_for_ever() {
+    let server = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def ended(self, stream, request):\n        \
+                 if request[':path'] == '/die': threading.Event().wait()\n        \
+                 self.answer(stream, str(self.number).encode())\n\
+         serve(C)",
+    );
+    let proxy = Proxy::start(format!(
+        "[proxy]\nworkers = 1\n{}\n[[pool]]\nname = \"app\"\nhttp = \"h2\"\ntimeouts = {{ first-byte = \"1500ms\" }}\n\
+         servers = [{{ address = \"{}\" }}]\n",
+        listener("web", "pool = \"app\""),
+        server.address()
+    ));
+    assert_eq!(proxy.get("/").text(), "1");
+    assert_eq!(proxy.get("/die").status(), 504);
+    assert_eq!(proxy.get("/").text(), "2");
+}

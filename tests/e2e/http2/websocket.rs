@@ -138,15 +138,17 @@ fn an_answer_must_prove_that_the_key_was_read() {
         "/lie" => stream.write_all(
             b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n",
         ),
+        // It knows of no Upgrade: what it says is a page.
+        "/page" => reply(stream, 200, &[], "a page"),
         _ => reply(stream, 403, &[], "no"),
     }
     });
     let proxy = Proxy::start(site("round-robin", &[&origin]));
     let said = over_h2(
         &proxy,
-        "say(ws(c, 1, '/lie'))\nsay(ws(c, 3, '/no'))\nsay(c.whole(3))",
+        "say(ws(c, 1, '/lie'))\nsay(ws(c, 3, '/no'))\nsay(c.whole(3))\nsay(ws(c, 5, '/page'))",
     );
-    assert_eq!(said, "502\n403\n403 no\n");
+    assert_eq!(said, "502\n403\n403 no\n502\n");
     let request = origin.requests().remove(0);
     assert_eq!(request.first, "GET /lie HTTP/1.1");
     assert_eq!(request.all("upgrade"), ["websocket"]);

@@ -124,6 +124,10 @@ async fn exchange<S: Service>(
     };
     match (response.tunnel.is_some(), passing) {
         (true, Some((key, stream))) => pass(link, respond, response, key, stream).await,
+        // To the client it would be a tunnel (RFC 8441, 5).
+        (false, Some(_)) if response.head.status.is_success() => {
+            fail(link, &mut respond, Delivery::new(response.ledger, link));
+        }
         // The service upgrades nobody who didn't ask for it.
         (true, None) => link.blame(Blame::Server),
         (false, _) => return answer(link, respond, response, bodiless).await,
@@ -358,6 +362,14 @@ async fn settle(link: &Link, out: &mut Out, body: &mut Body) {
     .await;
 }
 
+/// The server's answer is none to a request for a tunnel.
+fn fail(link: &Rc<Link>, respond: &mut SendResponse<Chunk>, delivery: Delivery) {
+    link.blame(Blame::Server);
+    let wrong = ResponseHead::new(StatusCode::BAD_GATEWAY);
+    begin(link, respond, &wrong, None, true);
+    drop(delivery);
+}
+
 /// After the 101 that the client hears of as a 200 (RFC 8441, 5): bytes both ways.
 async fn pass(
     link: &Rc<Link>,
@@ -374,11 +386,7 @@ async fn pass(
     } = response;
     let mut delivery = Delivery::new(ledger, link);
     if !key.is_proven(&mut head) {
-        link.blame(Blame::Server);
-        let mut wrong = ResponseHead::new(StatusCode::BAD_GATEWAY);
-        std::mem::swap(&mut wrong.fields, &mut head.fields);
-        begin(link, &mut respond, &wrong, None, true);
-        return;
+        return fail(link, &mut respond, delivery);
     }
     head.status = StatusCode::OK;
     let Some(out) = begin(link, &mut respond, &head, None, false) else {

@@ -236,3 +236,97 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::SocketAddr;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    /// What a server that takes two streams at a time has seen.
+    #[derive(Default)]
+    struct Server {
+        accepted: Cell<usize>,
+        closed: Cell<usize>,
+    }
+
+    async fn serve(listener: TcpListener, server: Rc<Server>) {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            server.accepted.set(server.accepted.get() + 1);
+            let server = server.clone();
+            tokio::task::spawn_local(async move {
+                let mut builder = h2::server::Builder::new();
+                let handshake = builder.max_concurrent_streams(2).handshake(socket);
+                let mut connection: h2::server::Connection<_, Chunk> = handshake.await.unwrap();
+                while connection.accept().await.is_some() {}
+                server.closed.set(server.closed.get() + 1);
+            });
+        }
+    }
+
+    /// Runs on a worker's kind of runtime.
+    fn with_server<F: Future<Output = ()>>(test: impl FnOnce(SocketAddr, Rc<Server>) -> F) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (address, server) = (listener.local_addr().unwrap(), Rc::<Server>::default());
+            tokio::task::spawn_local(serve(listener, server.clone()));
+            test(address, server).await;
+        });
+    }
+
+    async fn take(mux: &Mux, address: SocketAddr) -> Connection {
+        let dial = async || Ok::<_, Infallible>(TcpStream::connect(address).await.unwrap().into());
+        mux.take(dial).await.unwrap()
+    }
+
+    #[test]
+    fn a_connection_is_shared_until_it_is_full() {
+        with_server(|address, server| async move {
+            let mux = Mux::default();
+            let (first, second) = tokio::join!(take(&mux, address), take(&mux, address));
+            assert_eq!(server.accepted.get(), 1, "who waits shares what is opened");
+            let third = take(&mux, address).await;
+            assert_eq!(server.accepted.get(), 2);
+            drop((first, second));
+            let _fourth = take(&mux, address).await;
+            assert_eq!(server.accepted.get(), 2);
+            drop(third);
+        });
+    }
+
+    #[test]
+    fn what_is_idle_for_too_long_is_closed() {
+        with_server(|address, server| async move {
+            let mux = to(&"a:1".into());
+            let busy = take(&mux, address).await;
+            (0..=IDLE_TICKS).for_each(|_| sweep());
+            assert_eq!(mux.list.borrow().len(), 1, "a request is under way");
+            drop(busy);
+            (1..IDLE_TICKS).for_each(|_| sweep());
+            assert_eq!(mux.list.borrow().len(), 1);
+            sweep();
+            assert_eq!(mux.list.borrow().len(), 0);
+            while server.closed.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    #[test]
+    fn an_address_that_nobody_uses_is_forgotten() {
+        let mux = to(&"b:1".into());
+        assert!(Rc::ptr_eq(&mux, &to(&"b:1".into())));
+        drop(mux);
+        sweep();
+        assert!(KNOWN.with_borrow(|known| !known.contains_key("b:1")));
+    }
+}

@@ -6,7 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -70,10 +71,10 @@ pub async fn serve<S: Service + 'static>(
         calmed: Cell::new(false),
         leaving: Cell::new(false),
     });
-    let mut handshake = std::pin::pin!(handshake);
+    let mut handshake = pin!(handshake);
     let begun = poll_fn(|cx| {
         shared.link.owner(cx.waker());
-        match std::future::Future::poll(handshake.as_mut(), cx) {
+        match handshake.as_mut().poll(cx) {
             Poll::Ready(connection) => Poll::Ready(connection.ok()),
             Poll::Pending if shared.link.closing() > Closing::No => Poll::Ready(None),
             Poll::Pending if shared.link.late().is_some() => Poll::Ready(None),
