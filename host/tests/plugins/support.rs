@@ -131,6 +131,7 @@ pub fn get(target: &str) -> Asked {
             local: "192.0.2.1:80".parse().unwrap(),
             listener: "web".into(),
             tls: None,
+            told: None,
         },
     }
 }
