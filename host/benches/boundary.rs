@@ -337,6 +337,7 @@ impl Get {
                 local: "192.0.2.1:80".parse().expect("an address"),
                 listener: "web".into(),
                 tls: None,
+                told: None,
             },
         }
     }

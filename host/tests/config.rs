@@ -507,6 +507,42 @@ fn ten_thousand_servers_are_checked_at_once() {
 }
 
 #[test]
+fn a_route_of_all_listeners_leaves_tcp_ones_alone() {
+    let config = parse(
+        r#"
+[[listener]]
+name = "web"
+bind = "127.0.0.1:80"
+pool = "app"
+
+[[listener]]
+name = "db"
+bind = ["127.0.0.1:5432", "unix:db.sock"]
+mode = "tcp"
+connect = ["https-redirect"]
+
+[[route]]
+path = "/api"
+
+[[pool]]
+name = "app"
+proxy-protocol = "v2"
+servers = [{ address = "unix:app.sock" }]
+"#,
+    );
+    let [web, db] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert!(web.router.is_some() && db.router.is_none());
+    let folder = config.source.folder();
+    let sockets: Vec<String> = db.bind.iter().map(|bind| bind.value.to_string()).collect();
+    let own = format!("unix:{}", folder.join("db.sock").display());
+    assert_eq!(sockets, ["127.0.0.1:5432".to_owned(), own]);
+    let server = format!("unix:{}", folder.join("app.sock").display());
+    assert_eq!(config.pools[0].servers[0].address, server);
+}
+
+#[test]
 fn each_key_of_the_schema_is_described() {
     let schema = config::schema();
     assert_eq!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::uses::Uses;
 use super::{Check, refuse_twice};
 use crate::base::ids::{ListenerIndex, PoolIndex};
-use crate::config::checked::{Config, PathMatch, Route, ValueMatch};
+use crate::config::checked::{Config, Mode, PathMatch, Route, ValueMatch};
 use crate::config::problem::{Located, Problem};
 use crate::config::read::Key;
 use crate::config::text::Text;
@@ -107,6 +107,7 @@ impl Check<'_> {
             .given()
             .map_or(&[][..], |methods| &methods.value.0);
         let listeners = self.route_listeners(written);
+        self.takes_requests(file, written, &listeners);
         let pools = self.route_pools(written);
         let filters = self.plugin_uses(&written.filters.value, &name, uses);
         self.has_pool(file, written, &listeners);
@@ -145,6 +146,26 @@ impl Check<'_> {
             indices.extend(index.map(|index| ListenerIndex(index as u32)));
         }
         indices
+    }
+
+    /// In tcp mode there are no requests to be routed.
+    fn takes_requests(&mut self, file: &File, written: &written::Route, of: &[ListenerIndex]) {
+        let named = of
+            .iter()
+            .filter_map(|of| file.listeners().get(of.0 as usize));
+        for listener in named.filter(|listener| listener.value.mode.value == Mode::Tcp) {
+            let name = listener
+                .value
+                .name
+                .as_ref()
+                .map_or("", |name| &name.value.0);
+            let problem = Problem::at(
+                written.span.clone(),
+                format!("the listener {name:?} is in tcp mode, which has no requests to route"),
+                "name http listeners, or choose the pool by a plugin in `connect`",
+            );
+            self.problem(problem.related(listener.span.clone(), "the listener"));
+        }
     }
 
     fn path(&mut self, written: &written::Route) -> Option<PathMatch> {
@@ -220,7 +241,8 @@ impl Check<'_> {
         let sections = file.listeners().iter().enumerate();
         let mut concerned = sections
             .filter(|(index, _)| all || listeners.contains(&ListenerIndex(*index as u32)))
-            .map(|(_, listener)| &listener.value);
+            .map(|(_, listener)| &listener.value)
+            .filter(|listener| listener.mode.value == Mode::Http);
         let without = concerned.find(|listener| {
             let filtered = !listener.filters.value.is_empty();
             listener.pool.is_absent() && !filtered
