@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{Generation, PluginIndex};
 use crate::config::checked::{
-    HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, ProxyOut, Route,
+    HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Pool, ProxyOut, Route,
 };
 use crate::config::{Config, Problem, Problems};
 use crate::http::h2 as http2;
@@ -277,6 +277,15 @@ struct OnWorker<'a> {
     roles: &'a [Roles],
 }
 
+/// The PROXY line that a pool's servers get.
+pub fn proxy_line(pool: &Pool) -> Option<proxy::Version> {
+    match pool.proxy_protocol {
+        ProxyOut::Off => None,
+        ProxyOut::V1 => Some(proxy::Version::V1),
+        ProxyOut::V2 => Some(proxy::Version::V2),
+    }
+}
+
 impl OnWorker<'_> {
     fn listener(
         &self,
@@ -359,11 +368,7 @@ impl OnWorker<'_> {
         if let Some(sticky) = &pool.sticky {
             site = site.with_sticky(self.name(sticky.value), self.plugin(sticky.value));
         }
-        site.with_proxy_lines(match pool.proxy_protocol {
-            ProxyOut::Off => None,
-            ProxyOut::V1 => Some(proxy::Version::V1),
-            ProxyOut::V2 => Some(proxy::Version::V2),
-        })
+        site.with_proxy_lines(proxy_line(pool))
     }
 
     fn filters(&self, uses: &[PluginUse]) -> Vec<Filter> {

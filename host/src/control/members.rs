@@ -9,22 +9,24 @@ use tokio::sync::mpsc;
 
 use crate::base::ids::{Generation, PoolIndex};
 use crate::config::checked;
-use crate::health::{MakeJudge, Plan, PoolPlan, ServerPlan};
-use crate::hook::ServerView;
-use crate::pipeline::Site;
+use crate::health::{MakeJudge, Plan, PoolPlan, Reach, ServerPlan};
+use crate::hook::{ServerState, ServerView};
+use crate::pipeline::{Site, WorkerHandle};
 use crate::plugin::Seed;
+use crate::tls;
 use crate::upstream::Server;
 
-use super::draft;
 use super::generation::{Fingerprint, Running};
 use super::shared::Shared;
+use super::{candidate, draft};
 
 /// Changes that come so soon after each other are told together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// What is to be watched of this generation's servers.
 pub fn plan(running: &Running, judges: Vec<(Fingerprint, Seed)>) -> Plan {
-    let pools = running.config.pools.iter().zip(&running.servers);
+    let pools = running.config.pools.iter();
+    let pools = pools.zip(&running.servers).zip(&running.tls.pools);
     let make = |seed: Seed| -> MakeJudge { Box::new(move || seed.adopt()) };
     Plan {
         living: running
@@ -33,7 +35,7 @@ pub fn plan(running: &Running, judges: Vec<(Fingerprint, Seed)>) -> Plan {
             .map(|plugin| plugin.fingerprint)
             .collect(),
         pools: pools
-            .map(|(pool, servers)| of_pool(running, pool, servers))
+            .map(|((pool, servers), tls)| of_pool(running, pool, servers, tls.as_ref()))
             .collect(),
         judges: judges
             .into_iter()
@@ -42,7 +44,12 @@ pub fn plan(running: &Running, judges: Vec<(Fingerprint, Seed)>) -> Plan {
     }
 }
 
-fn of_pool(running: &Running, pool: &checked::Pool, servers: &[Arc<Server>]) -> PoolPlan {
+fn of_pool(
+    running: &Running,
+    pool: &checked::Pool,
+    servers: &[Arc<Server>],
+    tls: Option<&Arc<tls::Client>>,
+) -> PoolPlan {
     let judge = pool.judge.as_ref();
     let judge = judge.and_then(|judge| running.plugins.get(judge.value.0 as usize));
     let servers = pool.servers.iter().zip(servers);
@@ -58,12 +65,17 @@ fn of_pool(running: &Running, pool: &checked::Pool, servers: &[Arc<Server>]) -> 
                 live: live.clone(),
                 weight: written.weight,
                 backup: written.backup,
+                reach: Reach {
+                    proxy: candidate::proxy_line(pool),
+                    tls: tls.and_then(|tls| tls.to(&written.address)),
+                },
             })
             .collect(),
     }
 }
 
-/// Tells the balancers of every worker about pools where a server has changed, by their names.
+/// Tells the balancers of every worker about pools where a server has changed, by their names; what is to end with a server that is
+/// down ends.
 pub async fn tell_balancers(shared: Arc<Shared>, mut changed: mpsc::UnboundedReceiver<String>) {
     while let Some(first) = changed.recv().await {
         tokio::time::sleep(TOGETHER).await;
@@ -97,6 +109,13 @@ async fn tell(shared: &Shared, running: &Running, name: &str) {
         worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))
     });
     futures_util::future::join_all(told).await;
+    // After the balancers, which send nobody there any more.
+    for server in servers {
+        if server.vitals.state() == ServerState::Down {
+            let down = |worker: &WorkerHandle| worker.server_is_down(server.slot());
+            shared.workers.iter().for_each(down);
+        }
+    }
 }
 
 fn update(site: &Site, generation: Generation, index: PoolIndex, views: &[ServerView]) {

@@ -24,6 +24,8 @@ use tokio::sync::mpsc;
 
 use crate::config::checked::{Passive, Probe};
 use crate::hook::HealthJudge;
+use crate::net::proxy;
+use crate::tls;
 use crate::upstream::{LiveTable, Server};
 
 /// A hold on the thread, which ends when it is dropped.
@@ -71,6 +73,24 @@ pub struct ServerPlan {
     /// 0: it is meant to take nobody.
     pub weight: u32,
     pub backup: bool,
+    pub reach: Reach,
+}
+
+/// What its connections begin with.
+#[derive(Clone, Default)]
+pub struct Reach {
+    /// The PROXY line that it gets; of ours, as a probe is for no client.
+    pub proxy: Option<proxy::Version>,
+    /// None: plain.
+    pub tls: Option<Arc<tls::Connector>>,
+}
+
+impl Reach {
+    /// Whether it is the same way.
+    pub(crate) fn is(&self, other: &Reach) -> bool {
+        let identity = |reach: &Reach| reach.tls.as_ref().map(|tls| tls.identity().to_owned());
+        self.proxy == other.proxy && identity(self) == identity(other)
+    }
 }
 
 /// Told the name of a pool where a server's state has changed.

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{Method, Version};
+use tokio::io::AsyncWriteExt;
 
+use super::Reach;
 use crate::config::checked::{Probe, ProbeKind};
 use crate::http::client::{Answer, Connection, Why};
 use crate::http::{Body, Fields, RequestHead, Target};
-use crate::net::{self, Stream};
+use crate::net::{self, Stream, proxy};
 
 /// Bytes of a body that are looked at.
 const LOOKED_AT: usize = 64 << 10;
@@ -33,8 +35,12 @@ pub struct Seen {
 pub struct NoSocket(pub io::Error);
 
 /// `judged`: somebody looks at the body, whatever the file expects.
-pub async fn probe(settings: &Probe, address: &str, judged: bool) -> Result<Seen, NoSocket> {
-    match tokio::time::timeout(settings.timeout, ask(settings, address, judged)).await {
+pub async fn probe(
+    settings: &Probe,
+    server: (&str, &Reach),
+    judged: bool,
+) -> Result<Seen, NoSocket> {
+    match tokio::time::timeout(settings.timeout, ask(settings, server, judged)).await {
         Ok(seen) => seen,
         Err(_) => Ok(Seen {
             timed_out: true,
@@ -43,15 +49,26 @@ pub async fn probe(settings: &Probe, address: &str, judged: bool) -> Result<Seen
     }
 }
 
-async fn ask(settings: &Probe, address: &str, judged: bool) -> Result<Seen, NoSocket> {
+async fn ask(
+    settings: &Probe,
+    (address, reach): (&str, &Reach),
+    judged: bool,
+) -> Result<Seen, NoSocket> {
     let at = match (settings.port, address.rsplit_once(':')) {
         (Some(port), Some((host, _))) => format!("{host}:{port}"),
         _ => address.to_owned(),
     };
-    let socket = match net::dial(&at).await {
+    let socket = match dial(&at, reach).await {
         Ok(socket) => socket,
         Err(error) if is_our_own(&error) => return Err(NoSocket(error)),
         Err(error) => return Ok(Seen::nothing(Err(lower(&error.to_string())))),
+    };
+    let socket = match &reach.tls {
+        None => socket,
+        Some(tls) => match tls.secure(socket).await {
+            Ok(secured) => secured,
+            Err(failed) => return Ok(Seen::nothing(Err(failed.to_string()))),
+        },
     };
     Ok(match settings.kind {
         ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
@@ -72,6 +89,16 @@ impl Seen {
             timed_out: false,
         }
     }
+}
+
+/// With the PROXY line that is due.
+async fn dial(address: &str, reach: &Reach) -> io::Result<Stream> {
+    let mut stream = net::dial(address).await?;
+    if let Some(version) = reach.proxy {
+        let line = proxy::written(version, &proxy::Said::default());
+        stream.write_all(&line).await?;
+    }
+    Ok(stream)
 }
 
 /// No file, port or memory left.

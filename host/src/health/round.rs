@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use super::judge::verdict_of;
 use super::probe::{NoSocket, Verdict, probe};
 use super::ward::Ward;
+use super::{Reach, ServerPlan};
 use crate::config::checked::Probe;
 use crate::upstream::Server;
 use crate::upstream::vitals::{Checked, LastProbe};
@@ -24,23 +25,30 @@ const QUIET: Duration = Duration::from_secs(30);
 /// A server's task, which ends when this is dropped.
 pub struct Round {
     probe: Arc<Probe>,
+    reach: Reach,
     task: AbortHandle,
 }
 
 /// Begins to probe; `all` servers are probed together.
-pub fn begin(ward: &Rc<Ward>, server: &Arc<Server>, probe: &Arc<Probe>, all: usize) -> Round {
+pub fn begin(ward: &Rc<Ward>, plan: &ServerPlan, probe: &Arc<Probe>, all: usize) -> Round {
     let spread = (APART * all as u32).min(probe.interval);
     let first = spread.mul_f64(part(ward.random()));
-    let rounds = rounds(Rc::downgrade(ward), server.clone(), probe.clone(), first);
+    let rounds = rounds(
+        Rc::downgrade(ward),
+        plan.live.clone(),
+        (probe.clone(), plan.reach.clone()),
+        first,
+    );
     Round {
         probe: probe.clone(),
+        reach: plan.reach.clone(),
         task: tokio::task::spawn_local(rounds).abort_handle(),
     }
 }
 
 impl Round {
-    pub fn goes_by(&self, probe: &Arc<Probe>) -> bool {
-        self.probe == *probe
+    pub fn goes_by(&self, probe: &Arc<Probe>, reach: &Reach) -> bool {
+        self.probe == *probe && self.reach.is(reach)
     }
 }
 
@@ -50,7 +58,12 @@ impl Drop for Round {
     }
 }
 
-async fn rounds(ward: Weak<Ward>, server: Arc<Server>, settings: Arc<Probe>, first: Duration) {
+async fn rounds(
+    ward: Weak<Ward>,
+    server: Arc<Server>,
+    (settings, reach): (Arc<Probe>, Reach),
+    first: Duration,
+) {
     tokio::time::sleep(first).await;
     loop {
         let Some(ward) = ward.upgrade() else { return };
@@ -60,7 +73,12 @@ async fn rounds(ward: Weak<Ward>, server: Arc<Server>, settings: Arc<Probe>, fir
         let begun = Instant::now();
         let judge = ward.pool(&server.identity().pool);
         let judge = judge.and_then(|pool| ward.judge(&pool));
-        let seen = probe(&settings, &server.identity().address, judge.is_some()).await;
+        let seen = probe(
+            &settings,
+            (&server.identity().address, &reach),
+            judge.is_some(),
+        )
+        .await;
         drop(permit);
         let next = match seen {
             Ok(seen) => {

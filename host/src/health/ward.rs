@@ -100,9 +100,9 @@ impl Ward {
             for server in &pool.servers {
                 let identity = server.live.identity().clone();
                 let known = old.remove(&identity);
-                let round = match known.filter(|round| round.goes_by(probe)) {
+                let round = match known.filter(|round| round.goes_by(probe, &server.reach)) {
                     Some(round) => round,
-                    None => round::begin(self, &server.live, probe, all),
+                    None => round::begin(self, server, probe, all),
                 };
                 rounds.insert(identity, round);
             }
@@ -258,6 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::health::Reach;
     use crate::upstream::LiveTable;
 
     fn pool(panic_threshold: u32, servers: &[(&str, bool, bool)]) -> PoolPlan {
@@ -277,6 +278,7 @@ mod tests {
                 live,
                 weight: 1,
                 backup: *backup,
+                reach: Reach::default(),
             }
         });
         PoolPlan {

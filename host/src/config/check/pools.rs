@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::health::passive;
 use super::uses::Uses;
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
-use crate::config::checked::{PluginUse, Pool, PoolTimeouts, Server};
+use crate::config::checked::{
+    HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
+};
 use crate::config::problem::{Located, Problem};
 use crate::config::written::{self, File};
 
@@ -20,6 +22,7 @@ impl Check<'_> {
     fn written_pool(&mut self, written: &written::Pool, uses: &mut Uses) -> Pool {
         let name = written.name.as_ref().map_or("", |name| &name.value.0);
         let servers = self.servers(written, name);
+        self.check_http2(written);
         let timeouts = &written.timeouts.value;
         Pool {
             name: name.to_owned(),
@@ -49,6 +52,31 @@ impl Check<'_> {
             servers,
             tls: self.pool_tls(written),
             span: written.span.clone(),
+        }
+    }
+
+    /// What does not go together with HTTP/2 towards servers.
+    fn check_http2(&mut self, written: &written::Pool) {
+        if written.http.value != HttpVersion::Http2 {
+            return;
+        }
+        if written.proxy_protocol.value != ProxyOut::Off {
+            self.problem(Problem::at(
+                written.proxy_protocol.span.clone(),
+                "a PROXY line tells of one client, and over h2 requests of several share a connection",
+                "take out `proxy-protocol`, or write http = \"1.1\"",
+            ));
+        }
+        let probe = written
+            .health
+            .given()
+            .filter(|probe| probe.value.r#type.value == ProbeKind::Http);
+        if let Some(probe) = probe {
+            self.problem(Problem::at(
+                probe.span.clone(),
+                "probes of the type http speak HTTP/1.1, which servers of h2 need not",
+                "write type = \"tcp\" in `health`",
+            ));
         }
     }
 
