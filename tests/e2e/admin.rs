@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use tidegate_tests::{
-    Origin, Proxy, Setup, TOKEN, get, listener, pool, send, shipped, site, tidegate,
+    Origin, Proxy, Setup, TOKEN, get, listener, pool, send, shipped, site, tidegate, wait_until,
 };
 
 #[test]
@@ -253,4 +253,56 @@ fn the_configuration_is_shown_without_secrets() {
     let config = proxy.admin("GET", "/api/v1/config", b"");
     assert_eq!(config.json()["pool"][0]["name"], "app");
     assert!(!config.text().contains(TOKEN), "{}", config.text());
+}
+
+#[test]
+fn a_server_is_drained_and_used_again() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let mut proxy = Proxy::start(site("round-robin", &[&a, &b]));
+    let admin = format!("http://{}", proxy.address("admin"));
+    let ctl = |word: &str, server: &str, token: &str| {
+        let output = Command::new(tidegate())
+            .args(["ctl", "--admin", &admin, "--token", token, word, server])
+            .output()
+            .expect("the binary runs");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8(text).expect("text"),
+        )
+    };
+    let state = |proxy: &Proxy| proxy.status()["pools"][0]["servers"][0]["state"].clone();
+    assert_eq!(
+        ctl("drain", "app/a", TOKEN),
+        (true, "app/a: drain\n".to_owned())
+    );
+    wait_until("it drains", || state(&proxy) == "drain");
+    wait_until("every worker knows", || {
+        proxy.origins("/", 8).iter().all(|origin| origin == "b")
+    });
+    proxy.wait_for_log(&["what is wanted of a server has changed", "server=\"a\""]);
+    // A reload that says nothing of it leaves it.
+    proxy.reconfigure(site("random", &[&a, &b]));
+    assert_eq!(state(&proxy), "drain");
+    assert!(proxy.origins("/", 8).iter().all(|origin| origin == "b"));
+    assert!(ctl("maint", "app/a", TOKEN).0);
+    wait_until("it is out", || state(&proxy) == "maint");
+    assert!(ctl("ready", "app/a", TOKEN).0);
+    wait_until("it is used again", || {
+        proxy.origins("/", 8).iter().any(|origin| origin == "a")
+    });
+
+    let unknown = ctl("drain", "app/nobody", TOKEN);
+    assert!(
+        !unknown.0 && unknown.1.contains("there are: app/a, app/b"),
+        "{}",
+        unknown.1
+    );
+    assert!(ctl("drain", "a", TOKEN).1.contains("POOL/SERVER"));
+    assert!(!ctl("drain", "app/a", "wrong").0);
+    let path = "/api/v1/pools/app/servers/a";
+    let nonsense = proxy.admin("PATCH", path, b"{\"state\": \"away\"}");
+    assert_eq!(nonsense.status(), 400);
+    assert!(nonsense.text().contains("maint"), "{}", nonsense.text());
+    assert_eq!(state(&proxy), "ready");
 }

@@ -81,6 +81,15 @@ fn one_goes_back_by_keyboard_with_the_token_alone() {
     proxy.wait_for_generation(3);
     assert_eq!(proxy.get("/").text(), "a");
     browser.wait_for_text("#history", "rollback to 1");
+    browser.script(
+        "document.querySelector('[data-state=drain]').focus()",
+        &json!([]),
+    );
+    browser.press(ENTER);
+    browser.wait_for_text("#ask-question", "no new users");
+    browser.press(&format!("{TAB}{ENTER}"));
+    browser.wait_for_text("#pools", "Use again");
+    assert_eq!(proxy.status()["pools"][0]["servers"][0]["state"], "drain");
     // Nothing is wider than the phone.
     let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
     assert_eq!(browser.script(fits, &json!([])), true);

@@ -36,5 +36,6 @@ mod swap;
 mod tcp;
 mod tls_in;
 mod tls_out;
+mod together;
 mod tokens;
 mod unix;

@@ -97,7 +97,7 @@ fn a_great_deal_passes_unharmed_both_ways_at_once() {
     let server = echo("");
     let proxy = Proxy::start(config("", &[&server], ""));
     let mut client = connect(proxy.address("db"));
-    let block: Vec<u8> = (0..1 << 20).map(|at: u32| (at * 31 >> 3) as u8).collect();
+    let block: Vec<u8> = (0..1 << 20).map(|at: u32| ((at * 31) >> 3) as u8).collect();
     let (mut writer, sent) = (client.try_clone().unwrap(), block.clone());
     let writing = std::thread::spawn(move || {
         for _ in 0..16 {

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::base::ids::Generation;
 use crate::control::{Applied, Cause, Change, Rejected};
 use crate::pipeline::Explained;
+use crate::upstream::vitals::Wanted;
 
 use super::answer::{self, Refusal};
 use super::guard::{self, Guard};
@@ -49,6 +50,7 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/pools", get(pools))
+        .route("/api/v1/pools/{pool}/servers/{server}", patch(set_server))
         .route("/api/v1/plugins", get(plugins))
         .route("/api/v1/config", get(config))
         .route("/api/v1/plugins/{name}", put(swap))
@@ -141,6 +143,48 @@ async fn reload(State(desk): State<Desk>) -> Result<Json<Done>, Refusal> {
     desk.change(Change::Reload, turn).await
 }
 
+/// What is to be changed of a server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    state: Word,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Ready,
+    Drain,
+    Maint,
+}
+
+async fn set_server(
+    State(desk): State<Desk>,
+    Path((pool, server)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    let wish: Wish = serde_json::from_slice(&body).map_err(|error| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "the body is not understood: {error}; send {{\"state\": \"ready\"}}, \"drain\" or \"maint\"; nothing has changed"
+            ),
+        )
+    })?;
+    let wanted = match wish.state {
+        Word::Ready => Wanted::Ready,
+        Word::Drain => Wanted::Drain,
+        Word::Maint => Wanted::Maint,
+    };
+    let change = Change::Server {
+        pool,
+        server,
+        wanted,
+    };
+    desk.change(change, turn).await
+}
+
 async fn config(State(desk): State<Desk>) -> Response {
     Json(desk.proxy.config()).into_response()
 }
@@ -172,7 +216,7 @@ async fn unknown() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; known: /, /healthz, /metrics, /api/v1/status, /api/v1/pools, /api/v1/plugins, PUT \
-         /api/v1/plugins/{name}, /api/v1/config, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
+         /api/v1/plugins/{name}, /api/v1/config, PATCH /api/v1/pools/{pool}/servers/{server}, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
     )
 }
 
@@ -242,6 +286,10 @@ fn refusal(rejected: Rejected) -> Refusal {
         Cause::UnknownGeneration => (
             StatusCode::NOT_FOUND,
             "that generation is not kept; nothing has changed",
+        ),
+        Cause::UnknownServer => (
+            StatusCode::NOT_FOUND,
+            "there is no such server; nothing has changed",
         ),
         Cause::Draining => (
             StatusCode::CONFLICT,

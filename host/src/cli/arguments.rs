@@ -133,6 +133,27 @@ pub enum CtlCommand {
     #[command(after_help = "Examples:
   TIDEGATE_TOKEN=… tidegate ctl reload")]
     Reload,
+    /// Send a server no new users; those that it has may come back
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl drain app/web1")]
+    Drain {
+        /// POOL/SERVER
+        server: String,
+    },
+    /// Take a server out, for its users too
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl maint app/web1")]
+    Maint {
+        /// POOL/SERVER
+        server: String,
+    },
+    /// Use a server again, as far as its probes allow
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl ready app/web1")]
+    Ready {
+        /// POOL/SERVER
+        server: String,
+    },
     /// Say which route, filters, pool and server a request would get now, and why
     #[command(after_help = "Examples:
   tidegate ctl explain http://shop.example/cart

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::base::ids::Generation;
+use crate::upstream::vitals::Wanted;
 
 #[derive(Debug)]
 pub enum Change {
@@ -12,6 +13,12 @@ pub enum Change {
     /// Run these bytes as the plugin of that name. They stay across reloads until the plugin's own file or
     /// `[[plugin]]` entry changes.
     Plugin { name: String, wasm: Vec<u8> },
+    /// What is wanted of a server from now on. It stays across reloads, and ends with the process.
+    Server {
+        pool: String,
+        server: String,
+        wanted: Wanted,
+    },
     /// Run what a generation ran, as a new one: its configuration and its plugins' code. A reload then reads the file that
     /// there is.
     Rollback { to: Generation },
@@ -43,6 +50,8 @@ pub enum Cause {
     UnknownPlugin,
     /// That generation is not kept, or never was.
     UnknownGeneration,
+    /// There is no server of that name in that pool, or no such pool.
+    UnknownServer,
     /// The proxy is on its way out.
     Draining,
     /// The system refused: an address in use, no memory, a worker that is gone.

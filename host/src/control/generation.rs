@@ -92,6 +92,24 @@ impl Running {
         }
     }
 
+    /// The server of that name in the pool of that name.
+    pub fn server(&self, pool: &str, server: &str) -> Option<&Arc<Server>> {
+        let mut pools = self.config.pools.iter().zip(&self.servers);
+        let (pool, servers) = pools.find(|(known, _)| known.name == pool)?;
+        let mut servers = pool.servers.iter().zip(servers);
+        let found = servers.find(|(known, _)| known.name == server);
+        found.map(|(_, live)| live)
+    }
+
+    /// `POOL/SERVER`.
+    pub fn server_names(&self) -> impl Iterator<Item = String> {
+        let pools = self.config.pools.iter();
+        pools.flat_map(|pool| {
+            let servers = pool.servers.iter();
+            servers.map(|server| format!("{}/{}", pool.name, server.name))
+        })
+    }
+
     /// The plugin of that name, whatever its fingerprint.
     pub fn plugin(&self, name: &str) -> Option<&RunningPlugin> {
         self.plugins.iter().find(|plugin| plugin.name == name)

@@ -15,6 +15,7 @@ use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
 use crate::upstream::LiveTable;
+use crate::upstream::vitals::Wanted;
 
 use super::candidate::{Candidate, Snapshots};
 use super::change::{Applied, Cause, Change, Rejected};
@@ -107,12 +108,18 @@ impl Loop {
     async fn take(&mut self, change: Change) -> Result<Applied, Rejected> {
         let begun = Instant::now();
         let what = match &change {
+            // No generation comes of it.
+            Change::Server {
+                pool,
+                server,
+                wanted,
+            } => return self.want(pool, server, *wanted, begun),
             Change::Reload => "reload".to_owned(),
             Change::Plugin { name, .. } => format!("plugin {name}"),
             Change::Rollback { to } => format!("rollback to {}", to.0),
         };
         let result = match change {
-            Change::Reload => self.reload(begun).await,
+            Change::Reload | Change::Server { .. } => self.reload(begun).await,
             Change::Plugin { name, wasm } => self.swap(name, wasm, begun).await,
             Change::Rollback { to } => self.roll_back(to, begun).await,
         };
@@ -168,6 +175,32 @@ impl Loop {
             };
         }
         result
+    }
+
+    fn want(
+        &self,
+        pool: &str,
+        server: &str,
+        wanted: Wanted,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
+        let running = self.running();
+        let live = running.server(pool, server).ok_or_else(|| {
+            let known = running.server_names().collect::<Vec<_>>().join(", ");
+            Rejected::new(
+                Cause::UnknownServer,
+                format!("there is no server {pool}/{server}; there are: {known}"),
+            )
+        })?;
+        let before = live.vitals.wanted();
+        live.vitals.set_wanted(wanted);
+        self.health.assess(pool);
+        tracing::info!(pool, server, ?before, now = ?wanted, "what is wanted of a server has changed");
+        Ok(Applied {
+            generation: running.generation,
+            took: begun.elapsed(),
+            plugins: Vec::new(),
+        })
     }
 
     async fn roll_back(&mut self, to: Generation, begun: Instant) -> Result<Applied, Rejected> {

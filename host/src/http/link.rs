@@ -52,6 +52,9 @@ pub enum Closing {
     Cut,
 }
 
+/// Connections to a server that are one client's alone, and to which server.
+type Own = (Rc<str>, Rc<Idle>);
+
 pub struct Link {
     limits: Limits,
     phase: Cell<Phase>,
@@ -78,7 +81,7 @@ pub struct Link {
     /// For the client, before the answer that is awaited.
     ahead: Cell<Vec<u8>>,
     /// A server's address, and the connections to it that are this client's alone.
-    own: Cell<Option<Box<(Rc<str>, Rc<Idle>)>>>,
+    own: Cell<Option<Box<Own>>>,
 }
 
 /// Who or what ended an exchange before its time.

@@ -175,6 +175,12 @@ function tiles() {
   );
 }
 
+// What may be done with a server.
+function switches(pool, server) {
+  const to = server.state === "ready" || server.state === "down" ? ["drain", "Drain"] : ["ready", "Use again"];
+  return make("button", { type: "button", id: `set-${pool}-${server.name}`, "data-pool": pool, "data-server": server.name, "data-state": to[0], disabled: !token }, to[1]);
+}
+
 function pools(status) {
   const card = (pool) => {
     const of = { pool: pool.name };
@@ -194,9 +200,10 @@ function pools(status) {
         perSecond(all),
         share(rate("tidegate_requests_total", { ...its, code: "5xx" }), all),
         time(server.ewma_us ? server.ewma_us / 1e6 : null),
+        switches(pool.name, server),
       ];
     };
-    const columns = [["server"], ["address"], ["state"], ["weight", "number"], ["in flight", "number"], ["requests", "number"], ["5xx", "number"], ["first byte", "number"]];
+    const columns = [["server"], ["address"], ["state"], ["weight", "number"], ["in flight", "number"], ["requests", "number"], ["5xx", "number"], ["first byte", "number"], [""]];
     return make(
       "article",
       { class: "card" },
@@ -331,7 +338,19 @@ async function change(question, path, options) {
   await look().catch(lost);
 }
 
+const QUESTIONS = {
+  drain: (name) => `Send ${name} no new users? Those that it has may come back to it.`,
+  ready: (name) => `Use ${name} again?`,
+};
+
 document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-state]");
+  if (button) {
+    const { pool, server, state } = button.dataset;
+    const path = `/api/v1/pools/${encodeURIComponent(pool)}/servers/${encodeURIComponent(server)}`;
+    const headers = { "content-type": "application/json" };
+    change(QUESTIONS[state](`${pool}/${server}`), path, { method: "PATCH", headers, body: JSON.stringify({ state }) });
+  }
   const back = event.target.closest("[data-back]");
   if (back) {
     const to = back.dataset.back;

@@ -40,6 +40,9 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
             asked.extend(client.map(|client| ("client", client)));
             explain(&proxy, &asked)
         }
+        CtlCommand::Drain { server } => want(&proxy, &server, "drain"),
+        CtlCommand::Maint { server } => want(&proxy, &server, "maint"),
+        CtlCommand::Ready { server } => want(&proxy, &server, "ready"),
         CtlCommand::History => history(&proxy),
         CtlCommand::Rollback { generation } => rollback(&proxy, generation),
     }
@@ -90,6 +93,20 @@ fn explain(proxy: &Remote, asked: &[(&str, String)]) -> Result<(), Failure> {
     let path = format!("/api/v1/explain?{query}");
     let answer = proxy.ask(Method::GET, &path, Bytes::new(), PATIENCE)?;
     print(&tables::explained(&answer.json()?))
+}
+
+fn want(proxy: &Remote, server: &str, state: &str) -> Result<(), Failure> {
+    let Some((pool, name)) = server.split_once('/') else {
+        return Err(Failure::new(format!(
+            "{:?} is no server; write POOL/SERVER, as `tidegate ctl status` shows them",
+            shown(server)
+        )));
+    };
+    let path = format!("/api/v1/pools/{}/servers/{}", escaped(pool), escaped(name));
+    let body = serde_json::json!({ "state": state }).to_string();
+    let answer = proxy.ask(Method::PATCH, &path, body.into(), PATIENCE)?;
+    answer.json()?;
+    print(&format!("{}: {state}\n", shown(server)))
 }
 
 fn history(proxy: &Remote) -> Result<(), Failure> {

@@ -230,7 +230,8 @@ async fn what_a_connect_plugin_refuses_or_fails_at_is_reset() {
             Ok(Admission::Pool(PoolIndex(0)))
         })
     };
-    let cases: [(fn() -> Entrance, &str); 4] = [
+    type Case = (fn() -> Entrance, &'static str);
+    let cases: [Case; 4] = [
         (refuse, "connection-refused"),
         (fail, "connect-plugin-failed"),
         (refuse_http, "connection-refused"),
