@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused_with_their_key() {
-        let refusal = |settings| start(settings).err().expect("a refusal");
+        let refusal = |settings| start(settings).expect_err("a refusal");
         for (settings, words) in [
             (json!({ "refuse": ["10.0.0.0/33"] }), "10.0.0.0/33"),
             (json!({ "allow": ["example.com"] }), "example.com"),
