@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tidegate_tests::{
-    Authority, Front, Origin, Proxy, Setup, curl, listener, openssl, pool, reply, wait_until,
+    Authority, Browser, Front, Origin, Proxy, Setup, curl, listener, openssl, pool, reply,
+    wait_until,
 };
 
 #[test]
@@ -38,6 +39,25 @@ fn http2_is_chosen_over_tls_and_goes_to_servers_of_either_kind() {
         "",
     );
     assert!(offered.contains("ALPN protocol: h2"), "{offered}");
+}
+
+#[test]
+fn the_dashboard_tells_how_long_certificates_last() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let proxy = Setup::new(
+        listener("web", "tls = { certificates = ['site.pem'] }\npool = 'app'")
+            + &pool("app", "", &[&origin]),
+    )
+    .file("site.pem", ca.issue(&["site.test"]).bundle())
+    .start();
+    let browser = Browser::open(1280, 900, false);
+    browser.go(&format!("http://{}/", proxy.address("admin")));
+    browser.wait_for_text("#listeners", "https");
+    wait_until("days are told", || {
+        let text = browser.text("#listeners");
+        text.lines()
+            .any(|line| line.contains("in ") && line.contains(" d"))
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::ids::PoolIndex;
 use crate::config::Config;
-use crate::config::checked::{self, Bind, PluginUse};
+use crate::config::checked::{self, Bind, Mode, PluginUse};
 use crate::hook::ServerState;
 use crate::plugin::{Cause, PluginShared, Role};
 use crate::upstream::vitals::{Checked, Wanted};
@@ -51,6 +51,8 @@ pub struct LastChange {
 #[derive(Clone, Debug, Serialize)]
 pub struct ListenerStatus {
     pub name: String,
+    /// `http`, `https`, `tcp`, or `tls` where TLS ends in front of tcp.
+    pub protocol: &'static str,
     /// Where it really listens: a port 0 in the config is resolved here.
     pub addresses: Vec<String>,
     pub router: Option<String>,
@@ -163,6 +165,12 @@ pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> 
 fn listeners(config: &Config, addresses: &[(String, Bind)]) -> Vec<ListenerStatus> {
     let one = |listener: &checked::Listener| ListenerStatus {
         name: listener.name.clone(),
+        protocol: match (listener.mode, &listener.tls) {
+            (Mode::Http, None) => "http",
+            (Mode::Http, Some(_)) => "https",
+            (Mode::Tcp, None) => "tcp",
+            (Mode::Tcp, Some(_)) => "tls",
+        },
         addresses: addresses
             .iter()
             .filter(|(name, _)| *name == listener.name)

@@ -190,7 +190,7 @@ function pools(status) {
     const row = (server) => {
       const its = { ...of, server: server.name };
       const all = rate("tidegate_requests_total", its);
-      const reason = server.last_probe || server.reason;
+      const reason = server.last_probe;
       return [
         server.name,
         make("code", {}, server.address),
@@ -220,19 +220,29 @@ function pools(status) {
   show($("pools"), ...status.pools.map(card));
 }
 
+// Until the first of a listener's certificates expires.
+function expiry(listener) {
+  const samples = seen.at(-1).metrics.get("tidegate_tls_certificate_expiry_seconds") || [];
+  const left = samples.filter(([labels]) => labels.listener === listener).map(([, value]) => value);
+  if (!left.length) return "–";
+  const first = Math.min(...left);
+  if (first <= 0) return pill("expired");
+  return first < 7 * 86400 ? make("span", { class: "pill warn" }, `in ${duration(first)}`) : `in ${duration(first)}`;
+}
+
 function listeners(status) {
   const row = (listener) => [
     listener.name,
     make("code", {}, listener.addresses.join(", ")),
-    listener.protocol || "http",
-    listener.tls_expiry || "–",
+    listener.protocol,
+    expiry(listener.name),
     listener.filters.join(", ") || "–",
     listener.router || "–",
     listener.pool || "–",
     number(sum(seen.at(-1), "tidegate_connections_open", { listener: listener.name })),
     perSecond(rate("tidegate_connections_total", { listener: listener.name })),
   ];
-  const columns = [["name"], ["addresses"], ["protocol"], ["TLS until"], ["filters"], ["router"], ["pool"], ["open", "number"], ["new", "number"]];
+  const columns = [["name"], ["addresses"], ["protocol"], ["certificate expires"], ["filters"], ["router"], ["pool"], ["open", "number"], ["new", "number"]];
   show($("listeners"), make("div", { class: "card" }, table(columns, status.listeners.map(row))));
 }
 
