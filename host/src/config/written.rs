@@ -363,7 +363,7 @@ table! {
         max_eject: Span<MILLISECOND, DAY>, default("5m");
         /// Share of a pool's servers that may be ejected at a time, rounded down. Envoy's `max_ejection_percent`.
         max_ejected: Percent, default("50%");
-        /// What counts: connect (refused or timed out), timeout (no answer in time), broken (closed without an answer, or no HTTP), and statuses: "5xx", "503".
+        /// What counts: connect (refused, timed out, or no TLS), timeout (no answer in time), broken (closed without an answer, or no HTTP), and statuses: "5xx", "503".
         on: List<FailureKind>, default(["connect", "timeout", "broken"]);
     }
 }

@@ -24,7 +24,9 @@ fn counts(on: &Failures, what: Result<StatusCode, Fault>) -> Option<bool> {
             let bad = |known: &u16| *known == status || *known == status / 100;
             Some(on.statuses.iter().any(bad))
         }
-        Err(Fault::ConnectFailed | Fault::ConnectTimeout) => on.connect.then_some(true),
+        Err(Fault::ConnectFailed | Fault::ConnectTimeout | Fault::ServerTls) => {
+            on.connect.then_some(true)
+        }
         Err(Fault::FirstByteTimeout | Fault::SendTimeout) => on.timeout.then_some(true),
         Err(Fault::ServerClosed | Fault::BadResponse) => on.broken.then_some(true),
         Err(_) => None,
@@ -48,6 +50,7 @@ mod tests {
             [false, true, false, true].map(Some)
         );
         assert_eq!(counts(&on, Err(Fault::ConnectFailed)), Some(true));
+        assert_eq!(counts(&on, Err(Fault::ServerTls)), Some(true));
         assert_eq!(counts(&on, Err(Fault::FirstByteTimeout)), None);
         assert_eq!(counts(&on, Err(Fault::BodyBroken)), None, "the client's");
     }
