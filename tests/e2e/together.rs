@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tidegate_tests::{
     Authority, Browser, Front, Origin, Proxy, Setup, curl, listener, openssl, pool, reply,
-    wait_until,
+    wait_for, wait_until,
 };
 
 #[test]
@@ -178,7 +178,10 @@ fn sessions_end_with_the_server_that_probes_find_down() {
     well.store(false, SeqCst);
     wait_until("the server is down", || state(&proxy) == "down");
     assert!(session.read(&mut [0; 64]).is_err(), "it is reset");
-    assert_eq!(proxy.access_log(1)[0]["fault"], "server-down");
+    wait_until("it is told of", || {
+        let lines = proxy.access_log(1);
+        lines.iter().any(|line| line["fault"] == "server-down")
+    });
 
     well.store(true, SeqCst);
     wait_until("the server is up", || state(&proxy) == "ready");
@@ -186,29 +189,32 @@ fn sessions_end_with_the_server_that_probes_find_down() {
     let mut kept = self::session(proxy.address("db"));
     well.store(false, SeqCst);
     wait_until("the server is down", || state(&proxy) == "down");
-    ask(&mut kept);
+    ask(&mut kept).expect("it is kept");
 }
 
-/// A connection to the server behind, which has answered once.
+/// A connection to the server behind, which has answered once. Balancers are told of a server's state a moment after the status
+/// shows it.
 fn session(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    let patience = Some(std::time::Duration::from_secs(20));
-    stream.set_read_timeout(patience).expect("it has a timeout");
-    ask(&mut stream);
-    stream
+    wait_for("a connection is served", || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        let patience = Some(std::time::Duration::from_secs(20));
+        stream.set_read_timeout(patience).ok()?;
+        ask(&mut stream).ok()?;
+        Some(stream)
+    })
 }
 
-fn ask(stream: &mut TcpStream) {
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        .expect("it is there");
+fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
     let mut heard = Vec::new();
     let mut piece = [0; 256];
     while !heard.ends_with(b"a\n") {
-        let read = stream.read(&mut piece).expect("it answers");
-        assert!(read > 0, "it has ended");
-        heard.extend_from_slice(&piece[..read]);
+        match stream.read(&mut piece)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => heard.extend_from_slice(&piece[..read]),
+        }
     }
+    Ok(())
 }
 
 fn echo() -> SocketAddr {
