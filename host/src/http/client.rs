@@ -18,6 +18,7 @@ use super::h1::wire::Wire;
 use super::idle::Idle;
 use super::message::{RequestHead, ResponseHead};
 use super::patience::Patience;
+use super::turn::after_others;
 use crate::net::Stream;
 
 /// Bytes of a response's head.
@@ -122,6 +123,7 @@ impl Connection {
         patience: Option<Patience>,
         interim: impl Fn(ResponseHead),
     ) -> Result<Answer, NoAnswer> {
+        after_others().await;
         let before = self.wire.bytes_read();
         let coding = if body.length().is_none() {
             Coding::Chunked

@@ -22,6 +22,7 @@ pub mod server;
 mod taking;
 pub mod timers;
 pub mod tunnel;
+mod turn;
 
 pub use body::Body;
 pub use fields::Fields;

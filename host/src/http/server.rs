@@ -24,11 +24,15 @@ use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
 use super::pace::Pace;
 use super::tunnel;
+use super::turn::after_others;
 use crate::base::event::Silence;
 use crate::net::Stream;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes of a request's future. It is made, moved and freed for each of them, so what few requests come to is boxed within it.
+const LARGEST_EXCHANGE: usize = 3 << 10;
 
 pub struct Request {
     pub head: RequestHead,
@@ -179,7 +183,9 @@ async fn requests<S: Service>(wire: &Rc<Wire>, link: &Rc<Link>, service: &S) -> 
             Err(why) => return End::Unread(Some(why)),
         };
         // Boxed: while it waits for the next request, a connection is as small as that wait.
-        match Box::pin(exchange(wire, link, service, incoming)).await {
+        let exchange = exchange(wire, link, service, incoming);
+        debug_assert!(size_of_val(&exchange) <= LARGEST_EXCHANGE);
+        match Box::pin(exchange).await {
             Next::Request => {}
             Next::End(end) => return end,
         }
@@ -236,6 +242,7 @@ async fn exchange<S: Service>(
         ledger,
         tunnel,
     } = response;
+    after_others().await;
     let mut delivery = Delivery::new(ledger, link);
     let keep = keep_alive && !link.body_was_left() && link.closing() == Closing::No;
     let mut outgoing = Outgoing::new(

@@ -75,13 +75,26 @@ fn failed(filter: &Filter) -> Result<Option<Answer>, Fault> {
     }
 }
 
-/// Asks the filter, and makes the calls that it asks for until it has decided.
+/// Asks the filter, which may ask for calls before it decides.
 async fn decide(
     site: &Site,
     filter: &Rc<dyn RequestFilter>,
     exchange: &Exchange,
 ) -> Result<Outcome, Failure> {
-    let mut step = filter.request(exchange)?;
+    match filter.request(exchange)? {
+        Step::Done(outcome) => Ok(outcome),
+        // Boxed: few filters call anybody, and a request holds the place for whatever it may wait for.
+        step => Box::pin(call(site, filter, exchange, step)).await,
+    }
+}
+
+/// Makes the calls that a filter asks for until it has decided.
+async fn call(
+    site: &Site,
+    filter: &Rc<dyn RequestFilter>,
+    exchange: &Exchange,
+    mut step: Step,
+) -> Result<Outcome, Failure> {
     for _ in 0..MOST_FETCHES {
         let (call, state) = match step {
             Step::Done(outcome) => return Ok(outcome),

@@ -87,8 +87,9 @@ async fn attempt(
     exchange: &mut Exchange,
     peer: &str,
 ) -> Result<client::Answer, Failed> {
+    // Boxed, as connecting is below: a request holds the place for whatever it may come to, and mostly comes to neither.
     if let Some(mux) = &server.mux {
-        return multiplex::attempt(pool, server, mux, exchange, peer).await;
+        return Box::pin(multiplex::attempt(pool, server, mux, exchange, peer)).await;
     }
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
@@ -106,7 +107,7 @@ async fn attempt(
             Ok(answer) => return Ok(answer),
         }
     }
-    let connection = connect(pool, server, exchange).await?;
+    let connection = Box::pin(connect(pool, server, exchange)).await?;
     let answer = send(pool, server, exchange, connection, peer).await;
     answer.map_err(|(fault, begun)| Failed {
         fault,

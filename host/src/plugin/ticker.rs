@@ -19,7 +19,7 @@ use wasmtime::Engine;
 const TICK: Duration = Duration::from_micros(250);
 
 /// Between two looks at calls that come and go.
-const GLANCE: Duration = Duration::from_millis(1);
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// Looks without a call until the ticker goes to sleep: waking it costs the caller some microseconds, so not at once.
 const IDLE_LOOKS: u32 = 4;

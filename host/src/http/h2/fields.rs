@@ -11,6 +11,15 @@ use crate::http::message::ResponseHead;
 /// What HPACK counts for a field beside its text (RFC 7541, 4.1).
 const A_FIELD: usize = 32;
 
+/// Fields that say something else in each message. HPACK's table would be full of them, and each would be looked for among all the
+/// others; so they are sent in the form that nobody keeps (RFC 7541, 6.2.3).
+const NEVER_TWICE: [&str; 2] = ["x-request-id", "traceparent"];
+
+fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(NEVER_TWICE.contains(&name.as_str()));
+    value
+}
+
 /// An answer's head, and how long it is as text. `length` is its body's, where that is known and to be said.
 pub(super) fn response(head: &ResponseHead, length: Option<u64>) -> (Response<()>, usize) {
     let hops = head.fields.kinds().meets(HOP_BY_HOP);
@@ -49,6 +58,7 @@ fn map<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (HeaderMap, us
     for (name, length) in names {
         // What HTTP/1.1's reader lets through is a value here too.
         if let Ok(value) = HeaderValue::from_maybe_shared(values.split_to(length)) {
+            let value = marked(&name, value);
             map.append(name, value);
         }
     }
@@ -86,6 +96,7 @@ pub(super) fn of_lines(text: Bytes) -> HeaderMap {
             HeaderName::from_bytes(name),
             HeaderValue::from_maybe_shared(place(value)),
         ) {
+            let value = marked(&name, value);
             map.append(name, value);
         }
     }
