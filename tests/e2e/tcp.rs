@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidegate_tests::{
-    Client, Origin, Proxy, Raw, Setup, Signal, guest, pool, tidegate, wait_until,
+    Authority, Client, Origin, Proxy, Raw, Setup, Signal, guest, openssl, pool, tidegate,
+    wait_until,
 };
 
 #[test]
@@ -186,6 +187,24 @@ fn a_doorkeeper_is_inspected_and_tested() {
     assert!(words.contains("roles     connect\n"), "{words}");
     let (code, words) = run(&["plugin", "test", "door.wasm"]);
     assert_eq!(code, Some(0), "{words}");
+}
+
+/// What is spoken is between the client and the server (PostgreSQL's clients ask for `postgresql`, and insist on it or on nothing).
+#[test]
+fn a_client_may_ask_for_any_protocol() {
+    let (ca, server) = (Authority::new("ca"), echo("a"));
+    let tls = listener("db", "tls = { certificates = ['site.pem'] }");
+    let proxy = Setup::new(tls + &of(&[&server]))
+        .file("site.pem", ca.issue(&["site.test"]).bundle())
+        .start();
+    let address = proxy.address("db").to_string();
+    let client = ["s_client", "-connect", &address, "-alpn", "postgresql"];
+    let said = openssl(proxy.path(), &client, "");
+    assert!(said.contains("No ALPN negotiated"), "{said}");
+    assert!(
+        said.contains("Verification") && !said.contains("alert"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -263,7 +263,7 @@ table! {
     Pool as "[[pool]]" {
         /// How the file, logs, metrics and the admin API call it.
         name: Name, required;
-        /// The plugin that picks a server for each request. Absent: `weighted-round-robin` when the servers' weights differ, else `round-robin`. HAProxy's `balance`.
+        /// The plugin that picks a server for each request. Absent: `weighted-round-robin` when the servers' weights differ, grow (`slow-start`) or are judged (`plugin` of `health`), else `round-robin`. HAProxy's `balance`.
         balancer: PluginName, optional;
         /// The plugin that brings a user back to the server that holds the session, before `balancer` is asked. A server of weight 0 keeps its users; one that can't be connected to loses them to another. HAProxy's `cookie`, `stick-table`.
         sticky: PluginName, optional;
@@ -277,7 +277,7 @@ table! {
         health: Health, optional;
         /// Takes servers out for a while that fail real requests. Absent: it is not watched. HAProxy's `observe`, nginx's `max_fails`, Envoy's outlier detection.
         passive: Passive, optional;
-        /// How long a server's weight grows, in 20 steps, after it has come back up. "0s": it has all of it at once. With it the default `balancer` is `weighted-round-robin`, since `round-robin` knows no weights. HAProxy's and nginx's `slowstart`.
+        /// How long a server's weight grows, in 20 steps, after it has come back up. "0s": it has all of it at once. `round-robin` knows no weights, and takes no notice. HAProxy's and nginx's `slowstart`.
         slow_start: Span<0, HOUR>, default("0s");
         /// When fewer of the servers than this are up, and no backup is, all are used again, whatever probes say: better some errors than all requests on the last server. "0%": never, and with every server down requests get 503, `no-server`. Envoy's `healthy_panic_threshold`.
         panic_threshold: Percent, default("0%");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::generation::{Kept, Secured};
 use super::shared::Shared;
-use crate::config::checked::{HttpVersion, Listener, Pool};
+use crate::config::checked::{HttpVersion, Listener, Mode, Pool};
 use crate::config::{Config, Problem};
 use crate::tls::{self, Flaws};
 
@@ -16,8 +16,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// And no more often than this for each of them: a look is a system call, and there may be thousands.
 const LOOK_A_FILE: Duration = Duration::from_millis(2);
 
-/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too.
+/// What a listener offers by ALPN, the dearest first. HTTP/1.0 is what `curl --http1.0` asks for; nginx offers it too. In tcp mode
+/// only the server knows what is spoken: nothing is offered, and a client may ask for whatever it likes.
 fn offered_by(listener: &Listener) -> Vec<Vec<u8>> {
+    if listener.mode == Mode::Tcp {
+        return Vec::new();
+    }
     let http2 = listener.http2.iter().map(|_| b"h2".to_vec());
     http2
         .chain([b"http/1.1".to_vec(), b"http/1.0".to_vec()])

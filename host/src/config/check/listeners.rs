@@ -131,11 +131,47 @@ impl Check<'_> {
         if let (true, Some(router)) = (tcp, written.router.given()) {
             refuse(router.span.clone(), "router");
         }
+        if let (true, Some(compression)) = (tcp, written.compression.given()) {
+            refuse(compression.span.clone(), "compression");
+        }
+        for (set, span, key) in [
+            (
+                !written.error_pages.value.0.is_empty(),
+                &written.error_pages.span,
+                "error-pages",
+            ),
+            (
+                written.max_body.value.0 > 0,
+                &written.max_body.span,
+                "max-body",
+            ),
+            (
+                written.min_body_rate.value.0 > 0,
+                &written.min_body_rate.span,
+                "min-body-rate",
+            ),
+            (
+                written.abort_on_close.value,
+                &written.abort_on_close.span,
+                "abort-on-close",
+            ),
+        ] {
+            if tcp && set {
+                refuse(span.clone(), key);
+            }
+        }
         if written.tls_passthrough.value && !tcp {
             self.problem(Problem::at(
                 written.tls_passthrough.span.clone(),
                 "`tls-passthrough` is for tcp mode",
                 "add `mode = \"tcp\"`, or leave it out",
+            ));
+        }
+        if let (true, Some(tls)) = (written.tls_passthrough.value, written.tls.given()) {
+            self.problem(Problem::at(
+                tls.span.clone(),
+                "TLS can't both end here and pass through",
+                "leave out `tls`, or `tls-passthrough`",
             ));
         }
     }

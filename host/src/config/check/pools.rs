@@ -23,6 +23,8 @@ impl Check<'_> {
         let name = written.name.as_ref().map_or("", |name| &name.value.0);
         let servers = self.servers(written, name);
         self.check_http2(written);
+        self.check_probed_port(written);
+        self.check_watched(written);
         let timeouts = &written.timeouts.value;
         Pool {
             name: name.to_owned(),
@@ -76,6 +78,50 @@ impl Check<'_> {
                 probe.span.clone(),
                 "probes of the type http speak HTTP/1.1, which servers of h2 need not",
                 "write type = \"tcp\" in `health`",
+            ));
+        }
+    }
+
+    /// What only makes sense where somebody finds servers down.
+    fn check_watched(&mut self, written: &written::Pool) {
+        if written.health.given().is_some() || written.passive.given().is_some() {
+            return;
+        }
+        let slow_start = &written.slow_start;
+        let panic = &written.panic_threshold;
+        for (set, span, key) in [
+            (
+                !slow_start.value.0.is_zero(),
+                &slow_start.span,
+                "slow-start",
+            ),
+            (panic.value.0 > 0, &panic.span, "panic-threshold"),
+        ] {
+            if set {
+                self.problem(Problem::at(
+                    span.clone(),
+                    format!("`{key}` has no effect: nobody finds out whether a server is up"),
+                    "add `health` or `passive`, or leave it out",
+                ));
+            }
+        }
+    }
+
+    fn check_probed_port(&mut self, written: &written::Pool) {
+        let port = written
+            .health
+            .given()
+            .and_then(|probe| probe.value.port.given());
+        let mut servers = written.servers.iter().flat_map(|list| &list.value);
+        let is_unix = |server: &Located<written::Server>| {
+            let address = server.value.address.as_ref();
+            address.is_some_and(|address| address.value.0.starts_with("unix:"))
+        };
+        if let (Some(port), true) = (port, servers.any(is_unix)) {
+            self.problem(Problem::at(
+                port.span.clone(),
+                "a Unix socket has no other port to be probed on",
+                "leave out `port`, or give these servers a pool of their own",
             ));
         }
     }
@@ -138,7 +184,10 @@ impl Check<'_> {
             .windows(2)
             .any(|pair| pair[0].weight != pair[1].weight);
         let grow = !written.slow_start.value.0.is_zero();
-        let default = if differ || grow {
+        // A judge gives shares of the weight.
+        let judged = written.health.given();
+        let judged = judged.is_some_and(|health| health.value.plugin.given().is_some());
+        let default = if differ || grow || judged {
             WEIGHTED
         } else {
             ROUND_ROBIN
