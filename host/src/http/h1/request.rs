@@ -16,6 +16,9 @@ use crate::http::server::Unreadable;
 /// Bytes of the read that a head is expected in.
 pub const HEAD_READ: usize = 16 << 10;
 
+/// Bytes of a head that is read again for each line of it.
+const SHORT: usize = 4 << 10;
+
 /// A head, and what was read behind it.
 pub struct Heard {
     pub head: RequestHead,
@@ -35,6 +38,8 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
     {
         return Ok(Some(heard));
     }
+    // How much of it was there when it was last read from its beginning.
+    let mut heard = 0;
     loop {
         let read = poll_fn(|cx| {
             wire.poll_read(cx, HEAD_READ, |bytes| {
@@ -49,13 +54,11 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
                     return Ok(Some(heard));
                 }
                 partial.extend_from_slice(bytes);
-                // Only a line's end can complete a head, or spoil it; or that there is none.
-                let ends_no_line = memchr::memchr2(b'\n', b'\r', bytes).is_none();
-                if ends_no_line && partial.len() <= most {
-                    Ok(Some(None))
-                } else {
-                    hear_first(wire, &partial, most).map(Some)
+                if partial.len() <= most && !is_worth_reading(&partial, bytes.len(), heard) {
+                    return Ok(Some(None));
                 }
+                heard = partial.len();
+                hear_first(wire, &partial, most).map(Some)
             })
         })
         .await;
@@ -67,6 +70,19 @@ pub async fn next(wire: &Wire) -> Result<Option<Box<Heard>>, Unreadable> {
             Ok(Ok(None)) | Err(_) => return Ok(None),
         }
     }
+}
+
+/// Whether a head of which the last `new` bytes have just come is to be read again, from its beginning. Only a line's end can complete
+/// it, or spoil it. Once it is long, one that is spoiled can wait: were it read for each line, one that comes line by line would
+/// cost the square of its length.
+fn is_worth_reading(head: &[u8], new: usize, heard: usize) -> bool {
+    let begin = head.len() - new;
+    if memchr::memchr2(b'\n', b'\r', &head[begin..]).is_none() {
+        return false;
+    }
+    let last = &head[begin.saturating_sub(3)..];
+    let ends = |mark: &[u8]| memchr::memmem::find(last, mark).is_some();
+    head.len() <= SHORT || head.len() >= 2 * heard || ends(b"\n\r\n") || ends(b"\n\n")
 }
 
 /// What is no head may be the beginning of HTTP/2: then it is kept for that.
@@ -134,4 +150,35 @@ fn request_head(
         version,
         fields,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_head_that_comes_line_by_line_is_not_read_for_each() {
+        let lines = "a: b\r\n".repeat(8_000);
+        let (mut heard, mut bytes) = (0, 0);
+        for end in (6..=lines.len()).step_by(6) {
+            if is_worth_reading(&lines.as_bytes()[..end], 6, heard) {
+                (heard, bytes) = (end, bytes + end);
+            }
+        }
+        let short = SHORT * SHORT / 6;
+        assert!(bytes < short + 4 * lines.len(), "{bytes}");
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_seen_however_it_comes() {
+        let head = ["a".repeat(2 * SHORT).as_bytes(), b"\r\n\r\n"].concat();
+        for new in 1..=5 {
+            assert!(is_worth_reading(&head, new, head.len() - 1), "{new}");
+        }
+        assert!(!is_worth_reading(
+            &head[..head.len() - 1],
+            2,
+            head.len() - 2
+        ));
+    }
 }
