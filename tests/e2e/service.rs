@@ -1,5 +1,7 @@
 //! A proxy as systemd runs it: it says when it serves, reloads and leaves, and that it is alive.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -89,4 +91,41 @@ fn the_watchdog_is_fed_as_long_as_the_proxy_runs() {
     wait_until("it is fed again", || {
         manager.socket.recv(&mut [0; 64]).is_ok()
     });
+}
+
+/// systemd holds the socket while one process ends and the next begins: whoever connects in between waits, and is served.
+#[test]
+fn a_restart_refuses_nobody_where_systemd_holds_the_socket() {
+    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = held.local_addr().expect("its address");
+    let origin = Origin::named("a");
+    let start = || {
+        let config = site("round-robin", &[&origin]).replace("@web", &address.to_string());
+        Setup::new(config).socket(&held).start()
+    };
+    let mut first = start();
+    let ask = || {
+        let mut client = TcpStream::connect(address).expect("nobody is refused");
+        let patience = Some(Duration::from_secs(20));
+        client.set_read_timeout(patience).expect("it has a timeout");
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .expect("it is taken");
+        client.shutdown(Shutdown::Write).expect("it is open");
+        client
+    };
+    let answer = |mut client: TcpStream| {
+        let mut all = String::new();
+        client.read_to_string(&mut all).expect("an answer");
+        all
+    };
+    assert!(answer(ask()).starts_with("HTTP/1.1 200"));
+    first.signal(Signal::TERM);
+    assert!(first.exit().success());
+    let between: Vec<TcpStream> = (0..20).map(|_| ask()).collect();
+    let _second = start();
+    for client in between {
+        let said = answer(client);
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
 }

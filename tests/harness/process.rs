@@ -25,9 +25,13 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Process {
     #[track_caller]
     pub fn start(command: &mut Command) -> Process {
+        Process::reading(Stdio::null(), command)
+    }
+
+    pub fn reading(input: Stdio, command: &mut Command) -> Process {
         let name = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -32,6 +33,7 @@ pub struct Setup {
     open_files: Option<(u32, u32)>,
     cold: bool,
     environment: Vec<(&'static str, String)>,
+    socket: Option<TcpListener>,
 }
 
 /// A running proxy.
@@ -53,6 +55,7 @@ impl Setup {
             open_files: None,
             cold: false,
             environment: Vec::new(),
+            socket: None,
         };
         setup.config(config);
         setup
@@ -83,6 +86,12 @@ impl Setup {
         self
     }
 
+    /// With this socket, which listens already, handed over as systemd does it (sd_listen_fds(3)).
+    pub fn socket(mut self, socket: &TcpListener) -> Setup {
+        self.socket = Some(socket.try_clone().expect("another descriptor"));
+        self
+    }
+
     /// Keeps no compiled plugins, so that each load compiles.
     pub fn cold(mut self) -> Setup {
         self.cold = true;
@@ -92,7 +101,12 @@ impl Setup {
     /// Starts the proxy and waits until it serves; panics with its log when it doesn't.
     #[track_caller]
     pub fn start(self) -> Proxy {
-        let process = Process::start(self.command("run").current_dir(self.folder.path()));
+        let input = match &self.socket {
+            Some(socket) => OwnedFd::from(socket.try_clone().expect("another descriptor")).into(),
+            None => Stdio::null(),
+        };
+        let mut command = self.command("run");
+        let process = Process::reading(input, command.current_dir(self.folder.path()));
         let mut proxy = Proxy {
             setup: self,
             process,
@@ -140,13 +154,19 @@ impl Setup {
     }
 
     fn command(&self, command: &str) -> Command {
-        let mut binary = match self.open_files {
-            None => Command::new(binary::tidegate()),
-            Some((soft, hard)) => {
-                let script =
-                    format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let mut before = String::new();
+        if let Some((soft, hard)) = self.open_files {
+            before += &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && ");
+        }
+        if self.socket.is_some() {
+            before += "export LISTEN_FDS=1 LISTEN_PID=$$ && exec 3<&0 0</dev/null && ";
+        }
+        let mut binary = match before.is_empty() {
+            true => Command::new(binary::tidegate()),
+            false => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(script).arg(binary::tidegate());
+                shell.arg("-c").arg(format!("{before}exec \"$0\" \"$@\""));
+                shell.arg(binary::tidegate());
                 shell
             }
         };

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::Stream;
+use super::{Stream, systemd};
 
 /// Connections that the kernel keeps for us until they are accepted; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 8192;
@@ -37,8 +37,8 @@ pub enum Listening {
 pub struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and number of our file: another's of that name is not ours to remove.
-    file: (u64, u64),
+    /// Device and number of our file: another's of that name is not ours to remove. None: the file is systemd's.
+    file: Option<(u64, u64)>,
 }
 
 /// A connection, bound to no runtime.
@@ -50,11 +50,21 @@ pub enum Accepted {
 
 /// Binds `address` and listens. Must be called within a tokio runtime, whose reactor the socket then belongs to.
 ///
-/// An IPv6 address takes IPv6 connections alone, so that `0.0.0.0:80` and `[::]:80` can stand side by side.
+/// An IPv6 address takes IPv6 connections alone, so that `0.0.0.0:80` and `[::]:80` can stand side by side. Where systemd holds a
+/// socket of that address, it is as that is.
 pub fn listen(address: SocketAddr) -> io::Result<Listening> {
+    let socket = match systemd::listening_at(&address.into()) {
+        Some(socket) => socket,
+        None => bound(address)?,
+    };
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into()).map(|listener| Listening::Tcp(Arc::new(listener)))
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
+        Type::STREAM.cloexec(),
         Some(Protocol::TCP),
     )?;
     // Without it a restart fails for as long as old connections are in TIME_WAIT.
@@ -64,30 +74,39 @@ pub fn listen(address: SocketAddr) -> io::Result<Listening> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into()).map(|listener| Listening::Tcp(Arc::new(listener)))
+    Ok(socket)
 }
 
 /// Listens at `path`, whose file gets these permissions before anybody can connect. As [`listen`] otherwise.
 pub fn listen_unix(path: &Path, mode: u32) -> io::Result<Listening> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     let address = SockAddr::unix(path)?;
-    if let Err(error) = socket.bind(&address) {
-        let stale = error.kind() == io::ErrorKind::AddrInUse && is_stale(path);
-        if !stale {
-            return Err(error);
-        }
-        fs::remove_file(path)?;
-        socket.bind(&address)?;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    let file = identity(path)?;
-    socket.listen(BACKLOG)?;
+    let (socket, file) = match systemd::listening_at(&address) {
+        Some(socket) => (socket, None),
+        None => bound_unix(path, &address, mode).map(|(socket, file)| (socket, Some(file)))?,
+    };
+    socket.set_nonblocking(true)?;
     let listener = UnixListener::from_std(socket.into())?;
     Ok(Listening::Unix(Arc::new(UnixSocket {
         listener,
         path: path.to_owned(),
         file,
     })))
+}
+
+fn bound_unix(path: &Path, address: &SockAddr, mode: u32) -> io::Result<(Socket, (u64, u64))> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    if let Err(error) = socket.bind(address) {
+        let stale = error.kind() == io::ErrorKind::AddrInUse && is_stale(path);
+        if !stale {
+            return Err(error);
+        }
+        fs::remove_file(path)?;
+        socket.bind(address)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    let file = identity(path)?;
+    socket.listen(BACKLOG)?;
+    Ok((socket, file))
 }
 
 /// A socket's file where nobody listens any more.
@@ -160,7 +179,7 @@ impl Accepted {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
+        if self.file.is_some() && identity(&self.path).ok() == self.file {
             let _ = fs::remove_file(&self.path);
         }
     }
