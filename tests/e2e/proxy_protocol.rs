@@ -204,6 +204,35 @@ fn a_connection_with_a_line_belongs_to_one_client() {
     }
 }
 
+/// As HAProxy says it of its own checks (section 2.2): LOCAL, and nobody's address.
+#[test]
+fn a_probe_is_nobodys_connection() {
+    let server = Raw::serving(|mut stream| {
+        let mut header = [0; 16];
+        stream.read_exact(&mut header)?;
+        let local = header.ends_with(&[0x20, 0, 0, 0]);
+        let mut reader = BufReader::new(stream.try_clone()?);
+        while Message::read_request(&mut reader)?.is_some() {
+            reply(&mut stream, if local { 200 } else { 500 }, &[], "")?;
+        }
+        Ok(())
+    });
+    let app = format!(
+        "[[pool]]\nname = \"app\"\nproxy-protocol = \"v2\"\nservers = [{{ name = \"s\", address = \"{}\" }}]\n\
+         health = {{ path = \"/\", interval = \"30ms\", fall = 1000, rise = 1 }}\n",
+        server.address()
+    );
+    let proxy = Proxy::start(listener("web", "pool = \"app\"") + &app);
+    let probes = |result: &str| {
+        let labels = [("server", "s"), ("result", result)];
+        proxy.metrics().sum("tidegate_server_probes_total", &labels)
+    };
+    wait_until("a probe is answered", || {
+        probes("passed") + probes("failed") > 0.0
+    });
+    assert_eq!(probes("failed"), 0.0);
+}
+
 #[test]
 fn a_line_may_come_before_tcp_and_go_on() {
     let server = Raw::serving(|mut stream| {

@@ -240,12 +240,16 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, add)
 }
 
-/// The header that tells a server of this client. Port 0 stands for no address of IP, and is told as unknown.
-pub fn written(version: Version, said: &Said) -> Vec<u8> {
-    let known = said.addresses.filter(|(source, _)| source.port() != 0);
-    match version {
-        Version::V1 => written_v1(known),
-        Version::V2 => written_v2(known, said),
+/// The header that tells a server of this client; None: the connection is our own. Port 0 stands for no address of IP, and is
+/// told as unknown.
+pub fn written(version: Version, said: Option<&Said>) -> Vec<u8> {
+    let addresses = said.and_then(|said| said.addresses);
+    let known = addresses.filter(|(source, _)| source.port() != 0);
+    match (version, said) {
+        (Version::V1, _) => written_v1(known),
+        (Version::V2, Some(said)) => written_v2(known, said),
+        // LOCAL, of no family and without a length: servers take it for a health check (section 2.2).
+        (Version::V2, None) => [SIGNATURE.as_slice(), &[0x20, 0, 0, 0]].concat(),
     }
 }
 
@@ -380,20 +384,27 @@ mod tests {
             ("[2001:db8::7]:40000", "[::1]:443"),
         ] {
             let mut said = of(source, destination);
-            let line = written(Version::V1, &said);
+            let line = written(Version::V1, Some(&said));
             assert_eq!(read_of(&line).await.0.unwrap(), said);
             said.server_name = Some("example.com".into());
             said.alpn = Some("h2".into());
-            let header = [written(Version::V2, &said), b"more".to_vec()].concat();
+            let header = [written(Version::V2, Some(&said)), b"more".to_vec()].concat();
             let (again, left) = read_of(&header).await;
             assert_eq!((again.unwrap(), left.as_slice()), (said, &b"more"[..]));
         }
-        let mixed = written(Version::V1, &of("192.0.2.7:1", "[::1]:2"));
+        let mixed = written(Version::V1, Some(&of("192.0.2.7:1", "[::1]:2")));
         assert_eq!(mixed, b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n");
         let nobody = of("127.0.0.1:0", "127.0.0.1:0");
-        assert_eq!(written(Version::V1, &nobody), b"PROXY UNKNOWN\r\n");
-        let header = written(Version::V2, &nobody);
-        assert_eq!(read_of(&header).await.0.unwrap(), Said::default());
+        let command = SIGNATURE.len();
+        for (said, first) in [(Some(&nobody), 0x21), (None, 0x20)] {
+            assert_eq!(written(Version::V1, said), b"PROXY UNKNOWN\r\n");
+            let header = written(Version::V2, said);
+            assert_eq!(
+                header[command], first,
+                "PROXY for clients, LOCAL for ourselves"
+            );
+            assert_eq!(read_of(&header).await.0.unwrap(), Said::default());
+        }
     }
 
     /// A v2 header of this command, family and rest.
