@@ -95,8 +95,9 @@ fn who_is_not_trusted_or_speaks_badly_or_not_at_all_is_reset() {
     for (source, bytes, word) in &cases {
         let client = Client::connect_from(*source, proxy.address("web"));
         let mut stream = client.socket().try_clone().unwrap();
-        let _ = stream.write_all(bytes);
-        assert!(is_reset(stream), "{word}");
+        // A reset may come before all is written; then the error is the write's.
+        let reset = stream.write_all(bytes).is_err();
+        assert!(reset || is_reset(stream), "{word}");
     }
     let mut words: Vec<String> = proxy
         .access_log(cases.len())
