@@ -135,7 +135,7 @@ fn parse_v1(line: &[u8]) -> Option<Said> {
 async fn read_v2(from: &mut (impl AsyncRead + Unpin)) -> Result<Said, Unread> {
     let mut head = [0; 4];
     from.read_exact(&mut head).await?;
-    let [kind, family, high, low] = head;
+    let [kind, _, high, low] = head;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if kind >> 4 != 2 || length > LONGEST_REST {
         return Err(Unread::Malformed);
@@ -145,13 +145,13 @@ async fn read_v2(from: &mut (impl AsyncRead + Unpin)) -> Result<Said, Unread> {
     match kind & 0xf {
         // LOCAL: the proxy itself, for a health check; what it says of addresses is to be left alone.
         0 => Ok(Said::default()),
-        1 => parse_v2(&head, family, &rest).ok_or(Unread::Malformed),
+        1 => parse_v2(&head, &rest).ok_or(Unread::Malformed),
         _ => Err(Unread::Malformed),
     }
 }
 
-fn parse_v2(head: &[u8; 4], family: u8, rest: &[u8]) -> Option<Said> {
-    let (addresses, rest_at) = match family {
+fn parse_v2(head: &[u8; 4], rest: &[u8]) -> Option<Said> {
+    let (addresses, rest_at) = match head[1] {
         0x11 => (Some(v4_addresses(rest)?), 12),
         0x21 => (Some(v6_addresses(rest)?), 36),
         // UNSPEC: there may be options all the same, but nothing tells where they begin.
@@ -172,7 +172,7 @@ fn parse_v2(head: &[u8; 4], family: u8, rest: &[u8]) -> Option<Said> {
         match kind {
             ALPN => said.alpn = Some(text(value)?),
             AUTHORITY => said.server_name = Some(text(value)?),
-            CRC32C => is_sound(head, family, rest, at, value).then_some(())?,
+            CRC32C => is_sound(head, rest, at, value).then_some(())?,
             _ => {}
         }
         options = more;
@@ -222,8 +222,7 @@ fn text(value: &[u8]) -> Option<Box<str>> {
 }
 
 /// Section 2.2.3: the sum over the whole header, its own four bytes taken for zero. `at`: where its option begins.
-fn is_sound(head: &[u8; 4], family: u8, rest: &[u8], at: usize, value: &[u8]) -> bool {
-    debug_assert_eq!(head[1], family);
+fn is_sound(head: &[u8; 4], rest: &[u8], at: usize, value: &[u8]) -> bool {
     let Ok(stated) = <[u8; 4]>::try_from(value) else {
         return false;
     };
