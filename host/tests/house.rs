@@ -31,7 +31,7 @@ const TOP: &[&str] = &["app", "lib", "main"];
 
 /// Libraries, and the only folders that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("aws_lc_rs", &["plugin"]),
+    ("aws_lc_rs", &["http", "plugin"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("wit_component", &["plugin", "cli"]),

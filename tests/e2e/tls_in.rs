@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -279,6 +280,178 @@ fn a_clients_certificate_is_told_to_the_server() {
     expect_failures(&proxy, "bad-client-certificate", 1.0);
 }
 
+/// An authority of openssl's, which can revoke, with clients alice and bob; all lies in `folder`.
+fn revoking(folder: &Path) {
+    let config = "[ca]\ndefault_ca = o\n[o]\ndatabase = index.txt\ncrlnumber = number\ndefault_md = sha256\ncrl_extensions = e\n\
+                  [e]\nauthorityKeyIdentifier = keyid\n";
+    for (name, text) in [
+        ("ca.cnf", config),
+        ("number", "01\n"),
+        ("names", "subjectAltName=DNS:client\n"),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let mut commands = vec![
+        "req -x509 -newkey rsa:2048 -nodes -keyout o.key -out o.pem -days 2 -subj /CN=o".to_owned(),
+    ];
+    for (serial, name) in [(7, "alice"), (8, "bob")] {
+        commands.push(format!(
+            "req -newkey rsa:2048 -nodes -keyout {name}.key -out csr -subj /CN={name}"
+        ));
+        commands.push(format!(
+            "x509 -req -in csr -CA o.pem -CAkey o.key -set_serial {serial} -days 2 -extfile names -out {name}.pem"
+        ));
+    }
+    for command in commands {
+        openssl(folder, &command.split(' ').collect::<Vec<_>>(), "");
+    }
+}
+
+/// Its list of whom it has revoked, by serial numbers.
+#[track_caller]
+fn revoke(folder: &Path, serials: &[&str], more: &str) {
+    let line =
+        |serial: &&str| format!("R\t391231235959Z\t240101000000Z\t{serial}\tunknown\t/CN=x\n");
+    let index: String = serials.iter().map(line).collect();
+    fs::write(folder.join("index.txt"), index).unwrap();
+    let command =
+        format!("ca -gencrl -config ca.cnf -keyfile o.key -cert o.pem -out crl.new {more}");
+    let said = openssl(folder, &command.split(' ').collect::<Vec<_>>(), "");
+    let made = fs::rename(folder.join("crl.new"), folder.join("crl.pem"));
+    made.unwrap_or_else(|error| panic!("{error}: {said}"));
+}
+
+const JUDGING: &str = "certificates = ['site.pem'], client-ca = 'o.pem', client-auth = 'required', client-crl = ['crl.pem']";
+
+#[test]
+fn a_revoked_certificate_opens_nothing_from_the_next_handshake_on() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let setup = secured(&ca, &origin, JUDGING).file("site.pem", ca.issue(&["site.test"]).bundle());
+    revoking(setup.path());
+    revoke(setup.path(), &[], "-crldays 1");
+    let proxy = setup.start();
+    let as_client = |name: &str| {
+        let file = |end: &str| {
+            proxy
+                .path()
+                .join(format!("{name}.{end}"))
+                .display()
+                .to_string()
+        };
+        let shown = ["--cert", &file("pem"), "--key", &file("key")];
+        try_https(&proxy, "site.test", "/", &shown)
+    };
+    assert_eq!(as_client("alice").unwrap(), "app\n");
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let session = [
+        "-ign_eof",
+        "-cert",
+        "alice.pem",
+        "-key",
+        "alice.key",
+        "-sess_out",
+        "session",
+    ];
+    assert!(s_client(&proxy, &session, request).contains("HTTP/1.1 200"));
+    let again = || s_client(&proxy, &["-ign_eof", "-sess_in", "session"], request);
+    assert!(again().contains("Reused, TLSv1.3"));
+
+    revoke(proxy.path(), &["07"], "-crldays 1");
+    wait_until("alice is refused", || as_client("alice").is_err());
+    assert_eq!(as_client("bob").unwrap(), "app\n");
+    let said = again();
+    assert!(
+        !said.contains("HTTP/1.1 200") && !said.contains("Reused"),
+        "{said}"
+    );
+    let labels = [("listener", "web"), ("reason", "bad-client-certificate")];
+    let refused = proxy
+        .metrics()
+        .sum("tidegate_tls_handshake_failures_total", &labels);
+    assert!(refused >= 1.0, "{refused}");
+
+    fs::write(
+        proxy.path().join("crl.pem"),
+        "-----BEGIN X509 CRL-----\nhalf",
+    )
+    .unwrap();
+    proxy.wait_for_log(&["crl.pem", "stays in use"]);
+    assert!(as_client("alice").is_err());
+    assert_eq!(as_client("bob").unwrap(), "app\n");
+}
+
+#[test]
+fn check_names_lists_of_revoked_certificates_that_are_of_no_use() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let setup = secured(&ca, &origin, JUDGING).file("site.pem", ca.issue(&["site.test"]).bundle());
+    revoking(setup.path());
+    let says = |words: &str| {
+        let (code, _, said) = setup.run("check");
+        assert!(code == 1 && said.contains(words), "{words}: {said}");
+        assert!(said.contains("crl.pem"), "{said}");
+    };
+    says("can't be read: No such file");
+    fs::copy(setup.path().join("o.pem"), setup.path().join("crl.pem")).unwrap();
+    says("it holds no list of revoked certificates");
+    let nonsense = "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n";
+    fs::write(setup.path().join("crl.pem"), nonsense).unwrap();
+    says("a list in it can't be understood");
+    revoke(
+        setup.path(),
+        &[],
+        "-crl_lastupdate 20200101000000Z -crl_nextupdate 20210101000000Z",
+    );
+    says("expired on 2021-01-01");
+    revoke(setup.path(), &[], "-crldays 1");
+    let (code, _, said) = setup.run("check");
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn check_names_a_route_for_a_host_that_no_certificate_bears() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let tls = "pool = 'app'\ntls = { certificates = ['site.pem'] }";
+    let routes = [
+        ("site.test", ""),
+        ("A.wild.test", ""),
+        ("*.wild.test", ""),
+        ("127.0.0.1", ""),
+        ("plain.test", "'plain'"),
+    ];
+    let route = |(host, on): &(&str, &str)| {
+        let on = if on.is_empty() {
+            String::new()
+        } else {
+            format!("listeners = [{on}]\n")
+        };
+        format!("[[route]]\nhost = '{host}'\n{on}pool = 'app'\n")
+    };
+    let config = |more: &(&str, &str)| {
+        let routes: String = routes.iter().chain([more]).map(route).collect();
+        let plain = listener("plain", "pool = 'app'");
+        listener("web", tls) + &plain + &routes + &pool("app", "", &[&origin])
+    };
+    let check = |more: (&str, &str)| {
+        let site = ca.issue(&["site.test", "*.wild.test"]);
+        let setup = Setup::new(config(&more)).file("site.pem", site.bundle());
+        let (code, _, said) = setup.run("check");
+        (code, said, setup)
+    };
+    let (code, said, _) = check(("b.wild.test", "'web'"));
+    assert_eq!(code, 0, "{said}");
+    for host in ["other.test", "two.labels.wild.test", "*.other.test"] {
+        let (code, said, setup) = check((host, "'web'"));
+        assert!(
+            code == 1 && said.contains(&format!("no certificate bears \"{host}\"")),
+            "{said}"
+        );
+        if host == "other.test" {
+            let proxy = setup.start();
+            proxy.wait_for_log(&["WARN", "no certificate bears"]);
+        }
+    }
+}
+
 #[test]
 fn what_is_said_of_a_certificate_is_dropped_on_plain_listeners_too() {
     let origin = Origin::named("app");
@@ -411,6 +584,17 @@ fn plain_http_on_a_tls_port_is_told_so() {
     assert!(answer.text().contains("https://"), "{}", answer.text());
     assert_eq!(proxy.access_log(1)[0]["fault"], "plain-http");
     expect_failures(&proxy, "plain-http", 1.0);
+    // Its first byte says it already; the others may come one by one.
+    let mut client = Client::connect(proxy.address("web"));
+    let request = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    request
+        .chunks(1)
+        .for_each(|byte| client.write(byte).unwrap());
+    let answer = client.read().unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().contains("https://"), "{}", answer.text());
+    assert!(client.closed());
+    expect_failures(&proxy, "plain-http", 2.0);
 }
 
 #[test]

@@ -165,7 +165,11 @@ pub struct ListenerTls {
     pub client_auth: ClientAuth,
     /// Given unless clients are asked for none.
     pub client_ca: Option<Located<PathBuf>>,
+    /// Lists of clients' certificates that are revoked.
+    pub client_crl: Vec<Located<PathBuf>>,
     pub client_cert_headers: bool,
+    /// Of the shipped router's routes that clients reach here: a certificate should bear each.
+    pub hosts: Vec<Located<String>>,
 }
 
 /// Paths are joined with the config file's folder already.

@@ -165,6 +165,8 @@ table! {
         client_auth: ClientAuth, default("off");
         /// A PEM file with the authorities that clients' certificates must come from. Needed unless `client-auth` is off. HAProxy's `ca-file`, nginx's `ssl_client_certificate`.
         client_ca: Text, optional;
+        /// PEM files with lists of certificates that their authorities have revoked (CRL); a client with one of these is refused, and a changed list holds from the next handshake, resumed sessions included. There must be one of every authority between the client and the root, and none may be past its next update: else whom it should tell of is refused too. HAProxy's `crl-file`, nginx's `ssl_crl`.
+        client_crl: OneOrMany<Text>, optional;
         /// Tells servers of a client's certificate, in `x-client-cert-subject` (RFC 4514, in ASCII) and `x-client-cert-fingerprint` (SHA-256, 64 hexadecimal digits); neither is there when the client sent none. Whatever this says, fields of such names are dropped from all but trusted proxies.
         client_cert_headers: bool, default(false);
     }

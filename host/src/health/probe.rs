@@ -95,7 +95,7 @@ impl Seen {
 async fn dial(address: &str, reach: &Reach) -> io::Result<Stream> {
     let mut stream = net::dial(address).await?;
     if let Some(version) = reach.proxy {
-        let line = proxy::written(version, &proxy::Said::default());
+        let line = proxy::written(version, None);
         stream.write_all(&line).await?;
     }
     Ok(stream)

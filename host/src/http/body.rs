@@ -23,6 +23,8 @@ enum Source {
     Client(Box<FromClient<Incoming>>),
     Server(Box<Reply>),
     Compressed(Box<Compressed>),
+    /// What was read of it already, and the rest.
+    Begun(Box<(Bytes, Body)>),
     /// The same two over HTTP/2.
     ClientStream(Box<FromClient<h2::incoming::Incoming>>),
     ServerStream(Box<h2::remote::Reply>),
@@ -54,6 +56,14 @@ pub(super) struct FromClient<I: Coming> {
     pub most: u64,
 }
 
+/// Why a body could not be sent.
+pub(super) enum Unsent {
+    /// It broke off.
+    Body,
+    /// The peer takes no more, or is gone; it may have answered all the same.
+    Peer,
+}
+
 /// Why a body could not be collected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CollectError {
@@ -73,6 +83,17 @@ impl Body {
         } else {
             Source::Full(bytes)
         })
+    }
+
+    /// One that begins with these bytes.
+    pub(super) fn begun(begin: Bytes, rest: Body) -> Body {
+        if begin.is_empty() {
+            rest
+        } else if rest.is_empty() {
+            Body::full(begin)
+        } else {
+            Body(Source::Begun(Box::new((begin, rest))))
+        }
     }
 
     pub(super) fn from_client(client: FromClient<Incoming>) -> Body {
@@ -120,6 +141,7 @@ impl Body {
             Source::Client(client) => client.incoming.length(),
             Source::Server(reply) => reply.length(),
             Source::Compressed(_) => None,
+            Source::Begun(begun) => Some(begun.0.len() as u64 + begun.1.length()?),
             Source::ClientStream(client) => client.incoming.length(),
             Source::ServerStream(reply) => reply.length(),
         }
@@ -130,6 +152,7 @@ impl Body {
         match &mut self.0 {
             Source::Client(client) => client.first_byte = first_byte,
             Source::ClientStream(client) => client.first_byte = first_byte,
+            Source::Begun(begun) => begun.1.answer_within(first_byte),
             _ => {}
         }
     }
@@ -170,6 +193,11 @@ impl Body {
             Source::Compressed(compressed) => compressed.poll_step(cx, take),
             Source::ClientStream(client) => client.poll_step(cx, take),
             Source::ServerStream(reply) => reply.poll_step(cx, take),
+            Source::Begun(begun) => {
+                take(Piece::Data(&begun.0));
+                *self = std::mem::take(&mut begun.1);
+                Poll::Ready(Ok(Step::More))
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 
-use super::body::Body;
+use super::body::{Body, Unsent};
 use super::fields::Fields;
 use super::h1;
 use super::h1::head::{self, Framing, ResponseIndex};
@@ -25,7 +25,7 @@ use crate::net::Stream;
 const LARGEST_HEAD: usize = 64 << 10;
 
 /// Interim heads before an answer's own. A server that says for an hour that it is at work (102) says so every 20 seconds.
-const MOST_INTERIM: u32 = 200;
+pub(super) const MOST_INTERIM: u32 = 200;
 
 /// Bytes of the read that a head is expected in. What comes behind it is copied once more, so it is not a whole scratch
 /// buffer; HAProxy's `tune.bufsize`.
@@ -72,6 +72,8 @@ pub enum Why {
     Refused,
     /// What came is no HTTP response.
     Invalid,
+    /// The request can't be said in the server's protocol: nothing of it was sent.
+    Unsayable,
     /// The request's body broke off.
     RequestBroken,
 }
@@ -91,13 +93,6 @@ struct Sending {
     ended: bool,
     /// None: whoever sends it has a deadline of its own.
     patience: Option<Patience>,
-}
-
-enum Unsent {
-    /// The client's side broke.
-    Body,
-    /// The server's did; an answer may have come all the same.
-    Server,
 }
 
 impl Connection {
@@ -146,7 +141,7 @@ impl Connection {
             };
             match sent {
                 Poll::Ready(Err(Unsent::Body)) => return Poll::Ready(Err(Why::RequestBroken)),
-                Poll::Ready(Err(Unsent::Server)) => sending.give_up(),
+                Poll::Ready(Err(Unsent::Peer)) => sending.give_up(),
                 _ => {}
             }
             poll_head(&wire, cx, &mut begun, &interim)
@@ -176,11 +171,7 @@ impl Connection {
                 upgrade: Some(Upgrade(self)),
             });
         }
-        let bodiless = *request.method() == Method::HEAD
-            || matches!(
-                head.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
+        let bodiless = *request.method() == Method::HEAD || head.is_bodiless();
         let framing = if bodiless {
             Framing::Length(0)
         } else {
@@ -335,7 +326,7 @@ impl Sending {
 
     fn poll(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         loop {
-            ready!(self.poll_flush(wire, cx)).map_err(|_| Unsent::Server)?;
+            ready!(self.poll_flush(wire, cx)).map_err(|_| Unsent::Peer)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -360,7 +351,7 @@ impl Sending {
         step: std::io::Result<Poll<Result<Step, Broken>>>,
     ) -> Poll<Result<(), Unsent>> {
         match step {
-            Err(_) => Poll::Ready(Err(Unsent::Server)),
+            Err(_) => Poll::Ready(Err(Unsent::Peer)),
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Err(Broken))) => Poll::Ready(Err(Unsent::Body)),
             Ok(Poll::Ready(Ok(step))) => {

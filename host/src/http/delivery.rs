@@ -102,9 +102,8 @@ impl Outgoing {
         keep: bool,
         between_bytes: Duration,
     ) -> Outgoing {
-        let status = head.status.as_u16();
         let coding = match body.length() {
-            _ if to_head || status == 204 || status == 304 || status < 200 => Framed::Bodiless,
+            _ if to_head || head.is_bodiless() => Framed::Bodiless,
             Some(length) => Framed::Length(length),
             None if version == http::Version::HTTP_10 => Framed::UntilClose,
             None => Framed::Chunked,

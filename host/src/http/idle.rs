@@ -3,10 +3,10 @@
 //! They belong to the thread, so that taking one costs no lock and the answer needs no wake-up of another core. They are kept
 //! by address, not by pool or generation: to a server, one connection of ours is as good as another.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::cell::RefCell;
+use std::rc::Rc;
 
+use super::by_address::ByAddress;
 use super::client::Connection;
 
 /// Most idle connections to one address on one worker; a further one is closed.
@@ -23,37 +23,27 @@ pub struct Idle {
 }
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<Rc<str>, Weak<Idle>>> = RefCell::default();
-    static TICK: Cell<u32> = const { Cell::new(0) };
+    static KNOWN: ByAddress<Idle> = ByAddress::default();
 }
 
 /// This worker's idle connections to that address.
 pub fn to(address: &Rc<str>) -> Rc<Idle> {
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(idle) = known.get(address).and_then(Weak::upgrade) {
-            return idle;
-        }
-        let idle = Rc::new(Idle::default());
-        known.insert(address.clone(), Rc::downgrade(&idle));
-        idle
-    })
+    KNOWN.with(|known| known.to(address))
 }
 
 /// Called about once a second on each worker: closes what has been idle for too long.
 pub fn sweep() {
-    let tick = TICK.get().wrapping_add(1);
-    TICK.set(tick);
-    KNOWN.with_borrow_mut(|known| {
-        known.retain(|_, idle| match idle.upgrade() {
-            Some(idle) => {
-                idle.list
-                    .borrow_mut()
-                    .retain(|(_, since)| tick.wrapping_sub(*since) < IDLE_TICKS);
-                true
-            }
-            None => false,
+    KNOWN.with(|known| {
+        known.sweep(|idle, tick| {
+            let mut list = idle.list.borrow_mut();
+            list.retain(|(_, since)| tick.wrapping_sub(*since) < IDLE_TICKS);
         });
     });
+}
+
+fn now() -> u32 {
+    // Of a worker that ends nobody asks.
+    KNOWN.try_with(ByAddress::tick).unwrap_or_default()
 }
 
 impl Idle {
@@ -71,7 +61,7 @@ impl Idle {
     pub(super) fn put(&self, connection: Connection) {
         let mut list = self.list.borrow_mut();
         if list.len() < MOST_IDLE {
-            list.push((connection, TICK.get()));
+            list.push((connection, now()));
         }
     }
 }
@@ -143,15 +133,5 @@ mod tests {
                 .for_each(|connection| home.put(connection));
             assert_eq!(home.list.borrow().len(), MOST_IDLE);
         });
-    }
-
-    #[test]
-    fn an_address_that_nobody_uses_is_forgotten() {
-        let home = to(&"a:1".into());
-        sweep();
-        assert!(KNOWN.with_borrow(|known| known.contains_key("a:1")));
-        drop(home);
-        sweep();
-        assert!(KNOWN.with_borrow(|known| known.is_empty()));
     }
 }

@@ -303,19 +303,6 @@ impl Link {
         }
     }
 
-    /// Resolves when the connection is to end at once.
-    pub async fn cut(&self) {
-        poll_fn(|cx| {
-            self.owner(cx.waker());
-            if self.closing() == Closing::Cut {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-    }
-
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();

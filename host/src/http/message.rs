@@ -32,6 +32,14 @@ pub struct ResponseHead {
     pub fields: Fields,
 }
 
+impl ResponseHead {
+    /// Whatever was asked, no body follows it (RFC 9110, 6.4.1).
+    pub fn is_bodiless(&self) -> bool {
+        let bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        self.status.is_informational() || bare.contains(&self.status)
+    }
+}
+
 impl Target {
     /// Of bytes that are printable ASCII. An absolute form without a path means `/`.
     pub(super) fn new(bytes: &[u8]) -> Target {

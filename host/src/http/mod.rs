@@ -1,10 +1,12 @@
 //! HTTP messages in our own types (`message`, `fields`, `body`), and the engine that reads and writes them: `server`
-//! and `delivery` towards clients, `client`, `patience` and `idle` towards servers, `tunnel` once a connection is upgraded.
+//! and `delivery` towards clients, `client`, `patience` and `idle` (with `by_address`) towards servers, `tunnel` once a connection
+//! is upgraded.
 //! `pace` and `taking` hold clients to a rate. `link` is what a client's connection and the steps that work for it share:
 //! counters, the deadline, the wish to close; `timers` is the worker's clock for them. `h1` is HTTP/1.1 on the wire,
 //! `h2` HTTP/2, where one connection carries many exchanges at a time.
 
 pub mod body;
+mod by_address;
 pub mod client;
 mod compress;
 pub mod delivery;

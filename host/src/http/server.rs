@@ -340,7 +340,7 @@ async fn change<S: Service + 'static>(wire: Rc<Wire>, link: &Rc<Link>, service: 
         }
         (None, Ok(wire)) => {
             let began = link.take_head_began().unwrap_or_else(Instant::now);
-            let why = Unreadable::Refused(Refused::Version);
+            let why = Unreadable::Preface;
             refuse(&wire, link, service.unreadable(why, began, link)).await;
         }
         // Between requests nobody else has it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 
-use super::link::{Blame, Link};
+use super::link::{Blame, Closing, Link};
 use crate::net::Stream;
 
 /// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
@@ -41,7 +41,7 @@ pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     let ended = tokio::select! {
         ended = passing => ended.map(drop),
         () = silent(link, silence) => Err(Blame::TunnelTimeout),
-        () = link.cut() => Err(Blame::Operator),
+        () = link.closes(Closing::Cut) => Err(Blame::Operator),
     };
     if let Err(blame) = ended {
         link.blame(blame);

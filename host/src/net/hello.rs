@@ -6,8 +6,9 @@
 pub struct Hello {
     /// RFC 6066, 3; lower case.
     pub server_name: Option<Box<str>>,
-    /// The protocols that it offers, the one it likes best first (RFC 7301).
-    pub protocols: Vec<Box<str>>,
+    /// The protocols that it offers, the one it likes best first (RFC 7301). None: it does not say; empty: only such as are no
+    /// text.
+    pub protocols: Option<Vec<Box<str>>>,
 }
 
 /// Bytes of a hello, its records' heads included. Post-quantum key shares make some 2 KiB of one.
@@ -91,7 +92,7 @@ fn parse(message: &[u8]) -> Option<Hello> {
         let body = extensions.list()?;
         match kind {
             0 if hello.server_name.is_none() => hello.server_name = server_name(body)?,
-            16 if hello.protocols.is_empty() => hello.protocols = protocols(body)?,
+            16 if hello.protocols.is_none() => hello.protocols = Some(protocols(body)?),
             // RFC 8446, 4.2: once each.
             0 | 16 => return None,
             _ => {}
@@ -124,19 +125,22 @@ fn server_name(mut body: Reader<'_>) -> Option<Option<Box<str>>> {
 
 fn protocols(mut body: Reader<'_>) -> Option<Vec<Box<str>>> {
     let mut list = body.list()?;
+    // RFC 7301, 3.1: there is one at least, and none is empty.
+    if list.0.is_empty() || !body.0.is_empty() {
+        return None;
+    }
     let mut protocols = Vec::new();
     while !list.0.is_empty() {
-        let length = list.u8()?;
+        let length = list.u8().filter(|length| *length > 0)?;
         let name = list.take(length.into())?;
         // GREASE (RFC 8701) is no text, and nobody's protocol.
-        let text = str::from_utf8(name)
-            .ok()
-            .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()));
+        let text = str::from_utf8(name).ok();
+        let text = text.filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic()));
         if protocols.len() < MOST_PROTOCOLS {
             protocols.extend(text.map(Into::into));
         }
     }
-    body.0.is_empty().then_some(protocols)
+    Some(protocols)
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -203,11 +207,13 @@ mod tests {
         let bytes = named("App.Example.com", &["h2", "http/1.1"]);
         let found = hello(&bytes).unwrap().unwrap();
         assert_eq!(found.server_name.as_deref(), Some("app.example.com"));
-        let protocols: Vec<&str> = found.protocols.iter().map(|p| &**p).collect();
-        assert_eq!(protocols, ["h2", "http/1.1"]);
+        let protocols = found.protocols.unwrap();
+        assert_eq!(protocols, ["h2", "http/1.1"].map(Into::into));
         let grease = named("a", &["\u{1}", "h2"]);
-        let found = hello(&grease).unwrap().unwrap();
-        assert_eq!(found.protocols.len(), 1, "what is no text is nobody's");
+        let found = hello(&grease).unwrap().unwrap().protocols;
+        assert_eq!(found.unwrap().len(), 1, "what is no text is nobody's");
+        let grease = hello(&named("a", &["\u{1}"])).unwrap().unwrap();
+        assert_eq!(grease.protocols, Some(Vec::new()));
         assert_eq!(hello(&with(&[])), Ok(Some(Hello::default())));
     }
 
@@ -236,6 +242,9 @@ mod tests {
         let name = || extension(0, &long(&[0, 0, 1, b'a']));
         let twice = with(&[name(), name()].concat());
         let [odd, empty] = ["a\0b", ""].map(|name| named(name, &["h2"]));
+        let [nothing, no_name] = [&[][..], &["h2", ""]].map(|protocols| named("a", protocols));
+        let protocols = || extension(16, &long(&[1, 1]));
+        let protocols_twice = with(&[protocols(), protocols()].concat());
         let server_hello = [22, 3, 3, 0, 40, 2];
         let no_end: Vec<u8> = [22, 3, 1, 0, 1, 1].repeat(LONGEST);
         for bytes in [
@@ -250,6 +259,9 @@ mod tests {
             &odd,
             &twice,
             &empty,
+            &nothing,
+            &no_name,
+            &protocols_twice,
             &with(&[0, 0, 0, 9]),
         ] {
             assert_eq!(

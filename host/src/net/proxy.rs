@@ -135,7 +135,7 @@ fn parse_v1(line: &[u8]) -> Option<Said> {
 async fn read_v2(from: &mut (impl AsyncRead + Unpin)) -> Result<Said, Unread> {
     let mut head = [0; 4];
     from.read_exact(&mut head).await?;
-    let [kind, family, high, low] = head;
+    let [kind, _, high, low] = head;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if kind >> 4 != 2 || length > LONGEST_REST {
         return Err(Unread::Malformed);
@@ -145,13 +145,13 @@ async fn read_v2(from: &mut (impl AsyncRead + Unpin)) -> Result<Said, Unread> {
     match kind & 0xf {
         // LOCAL: the proxy itself, for a health check; what it says of addresses is to be left alone.
         0 => Ok(Said::default()),
-        1 => parse_v2(&head, family, &rest).ok_or(Unread::Malformed),
+        1 => parse_v2(&head, &rest).ok_or(Unread::Malformed),
         _ => Err(Unread::Malformed),
     }
 }
 
-fn parse_v2(head: &[u8; 4], family: u8, rest: &[u8]) -> Option<Said> {
-    let (addresses, rest_at) = match family {
+fn parse_v2(head: &[u8; 4], rest: &[u8]) -> Option<Said> {
+    let (addresses, rest_at) = match head[1] {
         0x11 => (Some(v4_addresses(rest)?), 12),
         0x21 => (Some(v6_addresses(rest)?), 36),
         // UNSPEC: there may be options all the same, but nothing tells where they begin.
@@ -172,7 +172,7 @@ fn parse_v2(head: &[u8; 4], family: u8, rest: &[u8]) -> Option<Said> {
         match kind {
             ALPN => said.alpn = Some(text(value)?),
             AUTHORITY => said.server_name = Some(text(value)?),
-            CRC32C => is_sound(head, family, rest, at, value).then_some(())?,
+            CRC32C => is_sound(head, rest, at, value).then_some(())?,
             _ => {}
         }
         options = more;
@@ -222,8 +222,7 @@ fn text(value: &[u8]) -> Option<Box<str>> {
 }
 
 /// Section 2.2.3: the sum over the whole header, its own four bytes taken for zero. `at`: where its option begins.
-fn is_sound(head: &[u8; 4], family: u8, rest: &[u8], at: usize, value: &[u8]) -> bool {
-    debug_assert_eq!(head[1], family);
+fn is_sound(head: &[u8; 4], rest: &[u8], at: usize, value: &[u8]) -> bool {
     let Ok(stated) = <[u8; 4]>::try_from(value) else {
         return false;
     };
@@ -240,12 +239,16 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, add)
 }
 
-/// The header that tells a server of this client. Port 0 stands for no address of IP, and is told as unknown.
-pub fn written(version: Version, said: &Said) -> Vec<u8> {
-    let known = said.addresses.filter(|(source, _)| source.port() != 0);
-    match version {
-        Version::V1 => written_v1(known),
-        Version::V2 => written_v2(known, said),
+/// The header that tells a server of this client; None: the connection is our own. Port 0 stands for no address of IP, and is
+/// told as unknown.
+pub fn written(version: Version, said: Option<&Said>) -> Vec<u8> {
+    let addresses = said.and_then(|said| said.addresses);
+    let known = addresses.filter(|(source, _)| source.port() != 0);
+    match (version, said) {
+        (Version::V1, _) => written_v1(known),
+        (Version::V2, Some(said)) => written_v2(known, said),
+        // LOCAL, of no family and without a length: servers take it for a health check (section 2.2).
+        (Version::V2, None) => [SIGNATURE.as_slice(), &[0x20, 0, 0, 0]].concat(),
     }
 }
 
@@ -380,20 +383,27 @@ mod tests {
             ("[2001:db8::7]:40000", "[::1]:443"),
         ] {
             let mut said = of(source, destination);
-            let line = written(Version::V1, &said);
+            let line = written(Version::V1, Some(&said));
             assert_eq!(read_of(&line).await.0.unwrap(), said);
             said.server_name = Some("example.com".into());
             said.alpn = Some("h2".into());
-            let header = [written(Version::V2, &said), b"more".to_vec()].concat();
+            let header = [written(Version::V2, Some(&said)), b"more".to_vec()].concat();
             let (again, left) = read_of(&header).await;
             assert_eq!((again.unwrap(), left.as_slice()), (said, &b"more"[..]));
         }
-        let mixed = written(Version::V1, &of("192.0.2.7:1", "[::1]:2"));
+        let mixed = written(Version::V1, Some(&of("192.0.2.7:1", "[::1]:2")));
         assert_eq!(mixed, b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n");
         let nobody = of("127.0.0.1:0", "127.0.0.1:0");
-        assert_eq!(written(Version::V1, &nobody), b"PROXY UNKNOWN\r\n");
-        let header = written(Version::V2, &nobody);
-        assert_eq!(read_of(&header).await.0.unwrap(), Said::default());
+        let command = SIGNATURE.len();
+        for (said, first) in [(Some(&nobody), 0x21), (None, 0x20)] {
+            assert_eq!(written(Version::V1, said), b"PROXY UNKNOWN\r\n");
+            let header = written(Version::V2, said);
+            assert_eq!(
+                header[command], first,
+                "PROXY for clients, LOCAL for ourselves"
+            );
+            assert_eq!(read_of(&header).await.0.unwrap(), Said::default());
+        }
     }
 
     /// A v2 header of this command, family and rest.

@@ -295,7 +295,7 @@ async fn tls_hello(arrival: &mut Arrival, deadline: Instant) -> Result<Vec<u8>, 
     let told = arrival.facts.told.get_or_insert_default();
     // What the client says itself goes before what a proxy says that it said.
     told.server_name = found.server_name;
-    told.alpn = found.protocols.into_iter().next();
+    told.alpn = found.protocols.into_iter().flatten().next();
     Ok(bytes)
 }
 

@@ -34,8 +34,9 @@ pub async fn dial(
 async fn plain(server: &Member, client: Option<&ConnectionFacts>) -> io::Result<Stream> {
     let mut stream = net::dial(&server.address).await?;
     if let Some(version) = server.proxy {
-        let said = client.map(said_of).unwrap_or_default();
-        stream.write_all(&proxy::written(version, &said)).await?;
+        let said = client.map(said_of);
+        let line = proxy::written(version, said.as_ref());
+        stream.write_all(&line).await?;
     }
     Ok(stream)
 }

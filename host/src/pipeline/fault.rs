@@ -263,7 +263,7 @@ impl From<Unreadable> for Fault {
             Unreadable::PlainHttp => Fault::PlainHttp,
             Unreadable::Refused(Refused::Connect) => Fault::ConnectMethod,
             Unreadable::Refused(why) => Fault::BadRequest(why),
-            // The engine has taken it for what it is.
+            // HTTP/2 where it is not served.
             Unreadable::Preface => Fault::BadRequest(Refused::Version),
         }
     }

@@ -120,7 +120,13 @@ impl Way {
                 let home = server.idle.clone();
                 connection.send(home, head, body, false, None, |_| {}).await
             }
-            Way::Shared(connection) => connection.send(head, body, None, |_| {}).await,
+            Way::Shared(connection) => {
+                let answer = connection.send(head, body, None, |_| {}).await;
+                answer.map_err(|failed| NoAnswer {
+                    why: failed.why,
+                    begun: false,
+                })
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ use super::site::{Member, PoolSite, Site};
 use super::{forwarded, multiplex, passive, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
+use crate::http::h1::head::Refused;
+use crate::http::idle::Idle;
 use crate::http::link::{Blame, Phase};
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
@@ -93,9 +95,10 @@ async fn attempt(
     }
     let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
     exchange.record.stage = Stage::Connect;
-    if let Some(kept) = server.idle_for(&exchange.record.link).take() {
+    let home = server.idle_for(&exchange.record.link);
+    if let Some(kept) = home.take() {
         exchange.record.connect.get_or_insert(Duration::ZERO);
-        match send(pool, server, exchange, kept, peer).await {
+        match send(pool, server, exchange, kept, &home, peer).await {
             // It had been closed, and we had not heard of it yet: as if it had not been there.
             Err((Fault::ServerClosed, false)) if repeatable => {}
             Err((fault, begun)) => {
@@ -108,7 +111,7 @@ async fn attempt(
         }
     }
     let connection = Box::pin(connect(pool, server, exchange)).await?;
-    let answer = send(pool, server, exchange, connection, peer).await;
+    let answer = send(pool, server, exchange, connection, &home, peer).await;
     answer.map_err(|(fault, begun)| Failed {
         fault,
         again: repeatable && !begun && fault == Fault::ServerClosed,
@@ -167,6 +170,7 @@ async fn send(
     server: &Member,
     exchange: &mut Exchange,
     connection: Connection,
+    home: &Rc<Idle>,
     peer: &str,
 ) -> Result<client::Answer, (Fault, bool)> {
     exchange.record.stage = Stage::Head;
@@ -183,7 +187,7 @@ async fn send(
         };
         let link = &exchange.record.link;
         let patience = Patience::new(link.clone(), pool.timeouts.send, first_byte);
-        let home = server.idle_for(link);
+        let home = home.clone();
         let interim = |head| send_ahead(exchange, head);
         let sending = pin!(connection.send(home, &head, body, upgrade, Some(patience), interim));
         link.wait(Phase::FirstByte, first_byte, sending).await
@@ -204,6 +208,7 @@ pub(super) fn no_answer(why: Why, begun: bool, exchange: &Exchange) -> Fault {
         Why::RequestBroken if link.was_blamed(Blame::TooLarge) => Fault::BodyTooLarge,
         Why::RequestBroken => Fault::BodyBroken,
         Why::Invalid => Fault::BadResponse,
+        Why::Unsayable => Fault::BadRequest(Refused::Target),
         // It broke off within a head.
         Why::Closed if begun => Fault::BadResponse,
         Why::Closed | Why::Refused => Fault::ServerClosed,

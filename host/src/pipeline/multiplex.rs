@@ -1,5 +1,5 @@
 //! An attempt over HTTP/2: the request shares a connection with others. What a server refuses unseen, or leaves out as it goes
-//! (RFC 9113, 6.8 and 8.7), is sent again whatever its method, as long as nothing of a body was spent on it.
+//! (RFC 9113, 6.8 and 8.7), is sent again whatever its method, as long as no more was sent of its body than is kept for that.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,8 +10,8 @@ use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
 use super::forward::{Failed, ToServer, no_answer, not_connected, send_ahead};
 use super::site::{Member, PoolSite};
-use crate::http::client::{Answer, NoAnswer, Why};
-use crate::http::h2::client::Connection;
+use crate::http::client::{Answer, Why};
+use crate::http::h2::client::{Connection, NoAnswer};
 use crate::http::h2::mux::{Mux, NoConnection};
 use crate::http::link::Phase;
 use crate::http::patience::Patience;
@@ -103,14 +103,18 @@ async fn send(
             exchange.answered_after(server, begun.elapsed());
             Ok(answer)
         }
-        Ok(Err(NoAnswer { why, begun })) => Err(Unanswered {
-            fault: no_answer(why, begun, exchange),
-            again: match why {
-                Why::Refused => empty,
-                Why::Closed => repeatable,
-                _ => false,
-            },
-        }),
+        Ok(Err(NoAnswer { why, body })) => {
+            let whole = empty || body.is_some();
+            exchange.body = body;
+            Err(Unanswered {
+                fault: no_answer(why, false, exchange),
+                again: match why {
+                    Why::Refused => whole,
+                    Why::Closed => repeatable,
+                    _ => false,
+                },
+            })
+        }
         Err(expired) => Err(Unanswered {
             fault: expired.0.into(),
             again: false,

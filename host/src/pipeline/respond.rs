@@ -232,11 +232,7 @@ fn own(head: ResponseHead, body: Body) -> Answer {
 
 /// No body where HTTP has none: the answer to HEAD says how long it would be, 204 and 304 say nothing (RFC 9110, 8.6).
 fn bare_where_it_must_be(method: &Method, answer: &mut Answer) {
-    let none = matches!(
-        answer.head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if none {
+    if answer.head.is_bodiless() {
         answer.body = Body::empty();
     } else if *method == Method::HEAD {
         if let Some(length) = answer.body.length() {

@@ -171,6 +171,15 @@ impl Certificate {
         })
     }
 
+    /// Whether a client that asks for that host may believe it; of `*.example.com`: for any host below.
+    pub fn bears(&self, host: &str) -> bool {
+        let above = host.split_once('.').map(|(_, above)| above);
+        self.names.iter().any(|name| match host.strip_prefix('*') {
+            Some(below) => name.ends_with(below),
+            None => name == host || above.is_some() && name.strip_prefix("*.") == above,
+        })
+    }
+
     /// It has no name by which a client could ask for it.
     pub fn nameless(&self) -> Flaw {
         Flaw {
@@ -292,7 +301,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names
 }
 
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(&Rfc3339).unwrap_or_default()
 }

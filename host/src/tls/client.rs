@@ -1,6 +1,7 @@
 //! TLS towards servers: whom to believe, by which name, and with which certificate of ours. For whoever connects: requests
 //! and probes alike.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,7 +36,8 @@ pub struct Client {
     alpn: Vec<Vec<u8>>,
     /// What its connections have in common, for those who keep idle ones.
     identity: String,
-    connectors: Mutex<Vec<(String, Arc<Connector>)>>,
+    /// By the servers' addresses.
+    connectors: HashMap<String, Arc<Connector>>,
     watched: Mutex<Watched>,
 }
 
@@ -62,36 +64,31 @@ impl Client {
         let watched = Watched::new(files(settings));
         let config = assemble(settings, &alpn)?;
         let identity = identity(settings, &alpn);
-        let client = Client {
+        let mut client = Client {
             pool: pool.to_owned(),
             settings: settings.clone(),
             alpn,
             identity,
-            connectors: Mutex::default(),
+            connectors: HashMap::new(),
             watched: Mutex::new(watched),
         };
         for address in addresses {
             let connector = client.connector(&config, &address)?;
-            let mut all = client.all();
-            all.push((address, Arc::new(connector)));
+            client.connectors.insert(address, Arc::new(connector));
         }
         Ok(client)
     }
 
     /// To the server of that address, which was among those it was built for.
     pub fn to(&self, address: &str) -> Option<Arc<Connector>> {
-        let all = self.all();
-        let known = all.iter().find(|(known, _)| known == address);
-        known.map(|(_, connector)| connector.clone())
+        self.connectors.get(address).cloned()
     }
 
     /// Whether it is what these settings would make, but for its sessions.
     pub fn serves(&self, other: &Client) -> bool {
-        let (all, others) = (self.all(), other.all());
+        let mut addresses = other.connectors.keys();
         self.identity == other.identity
-            && others
-                .iter()
-                .all(|(address, _)| all.iter().any(|(known, _)| known == address))
+            && addresses.all(|address| self.connectors.contains_key(address))
     }
 
     /// Looks whether files have changed, and puts what they hold now in force for new connections. Blocks.
@@ -106,7 +103,7 @@ impl Client {
         }
         match assemble(&self.settings, &self.alpn) {
             Ok(config) => {
-                for (_, connector) in &*self.all() {
+                for connector in self.connectors.values() {
                     connector.config.store(Arc::new(with_sessions(&config)));
                 }
                 tracing::info!(pool = self.pool, "changed certificates are in use");
@@ -139,12 +136,6 @@ impl Client {
             name: server_name,
             identity: format!("tls:{}:{address}", self.identity),
         })
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<Connector>)>> {
-        self.connectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@
 //! has changed, off the workers; what comes of it is shared by them behind an `Arc`, and a handshake only takes the pointer.
 //!
 //! `pem` reads files, `certificate` makes a usable certificate of them, `choice` picks one for a client's hello, `watched` tells
-//! when a file has changed. `sessions` is what outlives a generation: ticket keys, the session cache, the counters. `secured`
+//! when a file has changed, `revocation` which clients' certificates are good no more. `sessions` is what outlives a generation: ticket keys, the session cache, the counters. `secured`
 //! is the stream that the floors above read and write. `subject` writes a certificate's subject as text.
 
 pub mod certificate;
@@ -12,6 +12,7 @@ mod choice;
 pub mod client;
 pub mod counts;
 mod pem;
+mod revocation;
 mod secured;
 pub mod server;
 pub mod sessions;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::Flaw;
 
@@ -55,6 +55,25 @@ pub fn read(path: &Path) -> Result<Content, Flaw> {
         ));
     }
     Ok(content)
+}
+
+/// The lists of revoked certificates in a file; never none.
+pub fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Flaw> {
+    let text = bytes(path)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&text);
+    let lists: Vec<_> = lists
+        .collect::<Result<_, _>>()
+        .map_err(|error| broken(path, &error))?;
+    if lists.is_empty() {
+        return Err(Flaw::fatal(
+            format!(
+                "{}: it holds no list of revoked certificates",
+                path.display()
+            ),
+            "name a PEM file, with lines such as -----BEGIN X509 CRL-----; for DER: `openssl crl -inform der -in FILE`",
+        ));
+    }
+    Ok(lists)
 }
 
 /// The whole of a file.

@@ -1,13 +1,13 @@
 //! TLS towards clients: a listener's certificates and settings, as one configuration that is replaced whole when a file has
 //! changed. A handshake takes the pointer of the day, and no lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
@@ -19,9 +19,9 @@ use super::choice::Choice;
 use super::counts::{Counts, Reason};
 use super::sessions::{Domain, Sessions};
 use super::watched::Watched;
-use super::{Flaw, Flaws, PROVIDER, pem, secured, subject};
+use super::{Flaw, Flaws, PROVIDER, pem, revocation, secured, subject};
 use crate::config::checked::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
-use crate::config::problem::Located;
+use crate::config::problem::{Located, Span};
 use crate::hook::TlsFacts;
 use crate::net::Stream;
 
@@ -41,7 +41,8 @@ pub struct Server {
 struct Loaded {
     /// In the order in which they count.
     entries: Vec<Entry>,
-    client_ca: Option<Watched>,
+    /// What clients' certificates are judged by.
+    judges: Watched,
     /// Held so that the next generation finds it.
     domain: Arc<Domain>,
 }
@@ -84,11 +85,12 @@ impl Server {
             entries.extend(read);
             flaws.extend(wrong.into_iter().map(|flaw| (named.span.clone(), flaw)));
         }
+        // One that is named twice, by itself and within its folder, counts where it comes first.
+        let mut first = HashSet::new();
+        entries.retain(|entry| first.insert(entry.files.clone()));
         let unfit = unfit(settings, &entries);
-        let client_ca = settings
-            .client_ca
-            .as_ref()
-            .map(|ca| Watched::new(vec![ca.value.clone()]));
+        let judges = settings.client_ca.iter().chain(&settings.client_crl);
+        let judges = Watched::new(judges.map(|file| file.value.clone()).collect());
         let certificates = || {
             entries
                 .iter()
@@ -97,8 +99,7 @@ impl Server {
         let config = match assemble(settings, certificates(), &alpn, sessions) {
             Ok(config) => Some(config),
             Err(flaw) => {
-                let at = settings.client_ca.as_ref().map(|ca| ca.span.clone());
-                flaws.push((at.unwrap_or_default(), flaw));
+                flaws.push(flaw);
                 None
             }
         };
@@ -115,7 +116,7 @@ impl Server {
             config: ArcSwap::from_pointee(config),
             loaded: Mutex::new(Loaded {
                 entries,
-                client_ca,
+                judges,
                 domain,
             }),
         };
@@ -158,11 +159,9 @@ impl Server {
     /// leaves what was. Blocks.
     pub fn refresh(&self) {
         let mut loaded = self.loaded();
-        let mut changed = self.look_again(&mut loaded);
-        if let Some(ca) = &mut loaded.client_ca {
-            changed |= ca.is_due();
-        }
-        if !changed {
+        let changed = self.look_again(&mut loaded);
+        let judged_anew = loaded.judges.is_due();
+        if !changed && !judged_anew {
             return;
         }
         let certificates = loaded.entries.iter().filter_map(|e| e.certificate.as_ref());
@@ -171,8 +170,12 @@ impl Server {
                 self.config.store(Arc::new(config));
                 loaded.domain = domain;
                 tracing::info!(listener = self.listener, "changed certificates are in use");
+                if judged_anew {
+                    let overdue = revocation::overdue(&self.settings, certificate::now());
+                    overdue.iter().for_each(|flaw| self.warn(&flaw.value));
+                }
             }
-            Err(flaw) => self.broken(&flaw),
+            Err((_, flaw)) => self.broken(&flaw),
         }
     }
 
@@ -202,12 +205,13 @@ impl Server {
             .collect();
         let mut changed = false;
         let mut entries = Vec::with_capacity(known.len());
-        for named in &self.settings.certificates {
-            let files = match certificate::listed(&named.value) {
-                Ok(files) => files,
-                Err(_) => still(&known, &named.value),
-            };
-            for files in files {
+        let mut listed = HashSet::with_capacity(known.len());
+        let named = self.settings.certificates.iter();
+        let named: Vec<_> = named
+            .map(|named| listed_now(&known, &named.value))
+            .collect();
+        for files in named.into_iter().flatten() {
+            if listed.insert(files.clone()) {
                 let mut entry = known.remove(&files).unwrap_or_else(|| Entry::new(files));
                 changed |= self.read_again(&mut entry);
                 entries.push(entry);
@@ -233,7 +237,7 @@ impl Server {
                 let (listener, days_left) = (&self.listener, certificate.days_left(now));
                 tracing::info!(listener, file, days_left, "a certificate was read again");
                 if let Some(flaw) = certificate.untimely(now) {
-                    tracing::warn!(listener, remedy = flaw.remedy, "{}", flaw.says);
+                    self.warn(&flaw);
                 }
                 entry.certificate = Some(Arc::new(certificate));
                 true
@@ -243,6 +247,15 @@ impl Server {
                 false
             }
         }
+    }
+
+    fn warn(&self, flaw: &Flaw) {
+        tracing::warn!(
+            listener = self.listener,
+            remedy = flaw.remedy,
+            "{}",
+            flaw.says
+        );
     }
 
     fn broken(&self, flaw: &Flaw) {
@@ -271,7 +284,20 @@ impl Entry {
     }
 }
 
-/// What was known of a folder that can't be listed now.
+/// The files that are named by now. A folder that can't be listed, or is gone, may be back at the next look.
+fn listed_now(known: &HashMap<Files, Entry>, named: &CertificateFiles) -> Vec<Files> {
+    let gone = matches!(named, CertificateFiles::At(path) if !path.exists());
+    let listed = certificate::listed(named);
+    if listed.is_err() || gone {
+        let kept = still(known, named);
+        if !kept.is_empty() {
+            return kept;
+        }
+    }
+    listed.unwrap_or_default()
+}
+
+/// What was known of a folder.
 fn still(known: &HashMap<Files, Entry>, named: &CertificateFiles) -> Vec<Files> {
     let CertificateFiles::At(folder) = named else {
         return Vec::new();
@@ -323,7 +349,39 @@ fn unfit(settings: &ListenerTls, entries: &[Entry]) -> Flaws {
         ];
         unfit.extend(flaws.into_iter().flatten().map(|flaw| (span(), flaw)));
     }
+    let overdue = revocation::overdue(settings, now).into_iter();
+    unfit.extend(overdue.map(|flaw| (flaw.span, flaw.value)));
+    unfit.extend(unborne(settings, entries));
     unfit
+}
+
+/// Hosts of routes that no certificate bears.
+fn unborne(settings: &ListenerTls, entries: &[Entry]) -> Flaws {
+    let read = entries.iter().filter_map(|e| e.certificate.as_ref());
+    let known: Vec<_> = read.collect();
+    let Some(first) = known.first() else {
+        // What is wrong with them is told already.
+        return Vec::new();
+    };
+    let borne = |host: &&Located<String>| known.iter().any(|c| c.bears(&host.value));
+    let unborne = settings.hosts.iter().filter(|host| !borne(host));
+    let given = match settings.strict_sni {
+        true => "no connection".to_owned(),
+        false => format!("the one in {}", first.files.shown()),
+    };
+    let flaw = |host: &Located<String>| Flaw {
+        says: format!(
+            "no certificate bears {:?}: its clients get {given}",
+            host.value
+        ),
+        remedy:
+            "add one to the listener's `certificates`, or say in `listeners` where the route is for"
+                .to_owned(),
+        usable: true,
+    };
+    unborne
+        .map(|host| (host.span.clone(), flaw(host)))
+        .collect()
 }
 
 fn names(named: &CertificateFiles, files: &Files) -> bool {
@@ -338,15 +396,16 @@ fn assemble<'a>(
     certificates: impl Iterator<Item = &'a Arc<Certificate>> + Clone,
     alpn: &[Vec<u8>],
     sessions: &Sessions,
-) -> Result<(ServerConfig, Arc<Domain>), Flaw> {
-    let (verifier, authorities) = client_verifier(settings)?;
+) -> Result<(ServerConfig, Arc<Domain>), (Span, Flaw)> {
+    let (verifier, judges) = client_verifier(settings)?;
     let domain = sessions
-        .domain(settings.client_auth, &authorities)
+        .domain(settings.client_auth, &judges)
         .map_err(|error| {
-            Flaw::fatal(
+            let flaw = Flaw::fatal(
                 format!("no key for session tickets can be made: {error}"),
                 "the system gives no random bytes",
-            )
+            );
+            (Span::default(), flaw)
         })?;
     let mut config = ServerConfig::builder_with_provider(PROVIDER.clone())
         .with_protocol_versions(versions(settings.min_version))
@@ -371,27 +430,48 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
     }
 }
 
-/// Who judges clients' certificates, and the authorities' file, whole.
-fn client_verifier(settings: &ListenerTls) -> Result<(Arc<dyn ClientCertVerifier>, Vec<u8>), Flaw> {
+type Judge = (Arc<dyn ClientCertVerifier>, Vec<Vec<u8>>);
+
+/// Who judges clients' certificates, and what by: authorities' files, whole, and lists of what they have revoked.
+fn client_verifier(settings: &ListenerTls) -> Result<Judge, (Span, Flaw)> {
     let (ClientAuth::Optional | ClientAuth::Required, Some(ca)) =
         (settings.client_auth, &settings.client_ca)
     else {
         return Ok((WebPkiClientVerifier::no_client_auth(), Vec::new()));
     };
-    let authorities = pem::bytes(&ca.value)?;
-    let roots = certificate::authorities(&ca.value)?;
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
+    let at = |flaw| (ca.span.clone(), flaw);
+    let mut judges = vec![pem::bytes(&ca.value).map_err(at)?];
+    let roots = certificate::authorities(&ca.value).map_err(at)?;
+    let mut revoked = Vec::new();
+    for file in &settings.client_crl {
+        let lists = revocation::read(&file.value).map_err(|flaw| (file.span.clone(), flaw))?;
+        revoked.extend(lists.into_iter().map(|list| list.der));
+    }
+    judges.extend(revoked.iter().map(|list| list.to_vec()));
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone())
+        .with_crls(revoked)
+        .enforce_revocation_expiration();
     let builder = match settings.client_auth {
         ClientAuth::Optional => builder.allow_unauthenticated(),
         _ => builder,
     };
-    let verifier = builder.build().map_err(|error| {
-        Flaw::fatal(
-            format!("{}: {error}", ca.value.display()),
-            "name a PEM file with the authorities' certificates",
-        )
-    })?;
-    Ok((verifier, authorities))
+    let verifier = builder
+        .build()
+        .map_err(|error| match (error, settings.client_crl.first()) {
+            (VerifierBuilderError::InvalidCrl(error), Some(file)) => {
+                let says = format!("a list in `client-crl` can't be used: {error:?}");
+                let remedy = "lists are of version 2, whole, for all reasons (RFC 5280, 5.2)";
+                (file.span.clone(), Flaw::fatal(says, remedy))
+            }
+            (error, _) => {
+                let says = format!("{}: {error}", ca.value.display());
+                at(Flaw::fatal(
+                    says,
+                    "name a PEM file with the authorities' certificates",
+                ))
+            }
+        })?;
+    Ok((verifier, judges))
 }
 
 fn facts(connection: &ServerConnection) -> TlsFacts {
@@ -428,5 +508,76 @@ fn reason(error: &io::Error) -> Reason {
         // What rustls says when a resolver has no certificate.
         Some(Error::General(says)) if says.contains("no server certificate") => Reason::UnknownName,
         Some(_) => Reason::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn write(folder: &Path, name: &str) {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.test")]).unwrap();
+        let text = made.cert.pem() + &made.signing_key.serialize_pem();
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(format!("{name}.pem")), text).unwrap();
+    }
+
+    fn server(named: &[&Path]) -> Server {
+        let at = |path: &&Path| Located {
+            value: CertificateFiles::At(path.to_path_buf()),
+            span: 0..0,
+        };
+        let settings = ListenerTls {
+            certificates: named.iter().map(at).collect(),
+            strict_sni: false,
+            min_version: TlsVersion::V12,
+            client_auth: ClientAuth::Off,
+            client_ca: None,
+            client_crl: Vec::new(),
+            client_cert_headers: false,
+            hosts: Vec::new(),
+        };
+        let built = Server::build("web", &settings, Vec::new(), &Sessions::default());
+        built.unwrap_or_else(|flaws| panic!("{flaws:?}")).0
+    }
+
+    fn folder(of: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("tidegate-{of}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn a_file_that_is_named_twice_is_one() {
+        let folder = folder("twice");
+        write(&folder, "a");
+        let file = folder.join("a.pem");
+        let server = server(&[&file, &folder, &file]);
+        assert_eq!(server.certificates().len(), 1);
+        let before = server.config.load_full();
+        (0..4).for_each(|_| server.refresh());
+        assert!(Arc::ptr_eq(&before, &server.config.load_full()));
+        assert_eq!(server.certificates().len(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_for_a_moment_keeps_its_certificates() {
+        let (folder, other) = (folder("gone"), folder("stays"));
+        write(&other, "first");
+        ["a", "b"].iter().for_each(|name| write(&folder, name));
+        let server = server(&[&other, &folder]);
+        let away = folder.with_extension("away");
+        fs::rename(&folder, &away).unwrap();
+        (0..4).for_each(|_| server.refresh());
+        assert_eq!(server.certificates().len(), 3);
+        fs::rename(&away, &folder).unwrap();
+        fs::remove_file(folder.join("a.pem")).unwrap();
+        (0..4).for_each(|_| server.refresh());
+        assert_eq!(server.certificates().len(), 2, "one was taken out of it");
+        for folder in [folder, other] {
+            fs::remove_dir_all(folder).unwrap();
+        }
     }
 }

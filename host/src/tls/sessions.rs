@@ -36,15 +36,18 @@ pub struct Domain {
 }
 
 impl Sessions {
-    /// Of all that ask the same of clients. `authorities` is what their certificates must come from.
+    /// Of all that ask the same of clients. `judges` is what their certificates must come from, and what revokes them.
     pub fn domain(
         &self,
         auth: ClientAuth,
-        authorities: &[u8],
+        judges: &[Vec<u8>],
     ) -> Result<Arc<Domain>, rustls::Error> {
         let mut hash = Sha256::new();
         hash.update([auth as u8]);
-        hash.update(authorities);
+        for file in judges {
+            hash.update(file.len().to_le_bytes());
+            hash.update(file);
+        }
         let key = hash.finalize().into();
         let mut inner = self.lock();
         if let Some(known) = inner.domains.get(&key).and_then(Weak::upgrade) {

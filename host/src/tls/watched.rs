@@ -35,11 +35,11 @@ impl Watched {
         }
     }
 
-    /// They have not been read.
+    /// They have been neither read nor looked at: they may be being written.
     pub fn unread(files: Vec<PathBuf>) -> Watched {
         Watched {
             read: Stamp::new(),
-            seen: stamp(&files),
+            seen: Stamp::new(),
             files,
         }
     }
@@ -58,5 +58,23 @@ impl Watched {
 
     pub fn len(&self) -> usize {
         self.files.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_written_is_left_alone() {
+        let file = std::env::temp_dir().join(format!("tidegate-watched-{}", std::process::id()));
+        std::fs::write(&file, "half").unwrap();
+        let mut watched = Watched::unread(vec![file.clone()]);
+        assert!(!watched.is_due(), "it may not be whole at first sight");
+        std::fs::write(&file, "half and more").unwrap();
+        assert!(!watched.is_due(), "it has just changed");
+        assert!(watched.is_due());
+        assert!(!watched.is_due(), "once");
+        std::fs::remove_file(&file).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! Real clients: curl and nghttp, in clear text with prior knowledge.
 
+use std::io::Read;
 use std::process::Command;
 
 use tidegate_tests::{Origin, Proxy, curl, listener, pool, reply, site};
@@ -139,6 +140,24 @@ fn a_listener_may_do_without() {
     assert_eq!(answer.status(), 505);
     assert_eq!(proxy.access_log(1)[0]["fault"], "bad-version");
     assert_eq!(origin.served(), 0);
+}
+
+/// It is not silent.
+#[test]
+fn a_preface_that_breaks_off_is_closed_upon() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = tidegate_tests::Client::connect(proxy.address("web"));
+    let mut socket = client.socket().try_clone().unwrap();
+    client.write(b"PRI * HTTP/2.0\r\n\r\n").unwrap();
+    // Its settings: it takes it for HTTP/2.
+    socket.read_exact(&mut [0; 9]).unwrap();
+    client.write(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let _ = socket.read_to_end(&mut Vec::new());
+    let timed_out = proxy
+        .metrics()
+        .sum("tidegate_connections_timed_out_total", &[]);
+    assert_eq!((timed_out, origin.served()), (0.0, 0));
 }
 
 /// The preface may come in any pieces.

@@ -120,6 +120,31 @@ fn errors_and_trailers_pass() {
     assert_eq!(lines[1], "UNIMPLEMENTED");
 }
 
+/// A server that is about to go refuses calls unseen: the client hears nothing of it.
+#[test]
+fn what_one_server_refuses_another_answers() {
+    let server = Server::start(SERVER);
+    let refusing = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def began(self, stream, request): self.h2.reset_stream(stream, 7), say('refused')\n    \
+             def ended(self, stream, request): pass\n\
+         serve(C)",
+    );
+    let proxy = Proxy::start(format!(
+        "{}\n[[pool]]\nname = \"app\"\nhttp = \"h2\"\nbalancer = \"round-robin\"\nservers = [{{ address = \"{}\" }}, {{ address = \"{}\" }}]\n",
+        listener("web", "pool = \"app\""),
+        refusing.address(),
+        server.address()
+    ));
+    let said = call(
+        proxy.address("web"),
+        "print(b' '.join(upper(b'hello') for _ in range(4)), total(iter([b'x' * 1000] * 5)), total(iter([b'y'])))",
+    );
+    assert_eq!(said, "b'HELLO HELLO HELLO HELLO' b'5000' b'1'\n");
+    assert!(!refusing.lines().is_empty());
+}
+
 #[test]
 fn deadlines_pass_and_what_is_cancelled_ends() {
     let server = Server::start(SERVER);

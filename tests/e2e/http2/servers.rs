@@ -56,6 +56,36 @@ fn a_request_of_http_1_becomes_one_of_http_2() {
     }
 }
 
+/// What HTTP/1.1's reader lets through and URIs don't have is said encoded; what can't be said is the client's fault, and no
+/// server's.
+#[test]
+fn no_target_makes_a_server_fail() {
+    let server = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def ended(self, stream, request): self.answer(stream, request[':path'].encode())\n\
+         serve(C)",
+    );
+    let proxy = Proxy::start(format!(
+        "[proxy]\nworkers = 1\n{}\n[[pool]]\nname = \"app\"\nhttp = \"h2\"\nretries = 0\nservers = [{{ address = \"{}\" }}]\n\
+         passive = {{ max-fails = 1, eject = \"1h\", max-eject = \"1h\", max-ejected = \"100%\", on = [\"broken\"] }}\n",
+        listener("web", "pool = \"app\""),
+        server.address()
+    ));
+    for (sent, got) in [
+        ("/a<b>`?c", "/a%3Cb%3E%60?c"),
+        ("/?q=\"<x>\"", "/?q=%22%3Cx%3E%22"),
+        ("/a\"{b}|^%2F[c]", "/a\"{b}|^%2F[c]"),
+    ] {
+        let answer = proxy.send(&format!("GET {sent} HTTP/1.1\nhost: h"));
+        assert_eq!((answer.status(), answer.text().as_str()), (200, got));
+    }
+    let unsayable = proxy.send("GET /unsayable HTTP/1.1\nhost: a%41");
+    assert_eq!(unsayable.status(), 400);
+    assert_eq!(proxy.logged("/unsayable")["fault"], "bad-target");
+    assert_eq!(proxy.get("/").text(), "/");
+}
+
 #[test]
 fn bodies_and_trailers_pass_both_ways() {
     let server = Server::start(
@@ -178,6 +208,61 @@ fn what_a_server_has_not_looked_at_is_sent_again() {
         assert_eq!(proxy.logged("/refuse")["attempts"], 1, "{refusal}");
         assert_eq!(proxy.get("/").text(), "GET");
     }
+}
+
+/// With a body too, as far as it came: another server gets it from its beginning.
+#[test]
+fn what_a_server_refuses_another_gets_with_its_body() {
+    let refusing = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def began(self, stream, request):\n        \
+                 if request[':path'] == '/early': say('early'), self.h2.reset_stream(stream, 7)\n    \
+             def ended(self, stream, request):\n        say('late')\n        self.h2.reset_stream(stream, 7)\n\
+         serve(C)",
+    );
+    let echoing = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    def ended(self, stream, request): self.answer(stream, self.bodies[stream])\nserve(C)",
+    );
+    let (refuses, echoes) = (refusing.address(), echoing.address());
+    let servers = |list: &[std::net::SocketAddr]| {
+        let list: Vec<_> = list
+            .iter()
+            .map(|at| format!("{{ address = \"{at}\" }}"))
+            .collect();
+        format!("http = \"h2\"\nservers = [{}]\n", list.join(", "))
+    };
+    let proxy = Proxy::start(format!(
+        "[proxy]\nworkers = 1\n{}{}[[pool]]\nname = \"app\"\nbalancer = \"round-robin\"\n{}[[pool]]\nname = \"one\"\n{}",
+        listener("web", "pool = \"app\""),
+        listener("one", "pool = \"one\""),
+        servers(&[refuses, echoes]),
+        servers(&[refuses])
+    ));
+    let script = "streams = iter(range(1, 99, 2))\n\
+                  for path in ['/early', '/early', '/late', '/late'] * 2:\n    \
+                      n = next(streams)\n    c.request(n, 'POST', path, end=False)\n    c.data(n, b'one ', end=False)\n    \
+                      time.sleep(0.05)\n    c.data(n, b'two')\n    say(c.whole(n))";
+    assert_eq!(frames(&proxy, script), "200 one two\n".repeat(8));
+    let said = refusing.lines();
+    assert!(
+        said.contains(&"early".into()) && said.contains(&"late".into()),
+        "{said:?}"
+    );
+    let mut client = Client::connect(proxy.address("web"));
+    for _ in 0..2 {
+        let answer = client.ask("POST /late HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello");
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+    }
+    let before = refusing.lines().len();
+    let mut alone = Client::connect(proxy.address("one"));
+    alone
+        .write(b"POST /late HTTP/1.1\r\nhost: h\r\ncontent-length: 20000\r\n\r\n")
+        .unwrap();
+    alone.write(&[b'x'; 20_000]).unwrap();
+    assert_eq!(alone.read().unwrap().status(), 502);
+    assert_eq!(refusing.lines().len(), before + 1, "so much is not kept");
 }
 
 /// Not so one that breaks off: whether it was carried out, nobody knows.

@@ -70,8 +70,9 @@ impl Check<'_> {
         let admin = self.admin(file);
         self.binds(file);
         let pools = self.written_pools(file, &mut uses);
-        let listeners = self.written_listeners(file, &mut uses);
+        let mut listeners = self.written_listeners(file, &mut uses);
         let routes = self.written_routes(file, &mut uses);
+        tls::hosts(file, &mut listeners, &routes, &uses.plugins);
         Config {
             source: Arc::clone(source),
             proxy: process::proxy(&file.proxy.value),

@@ -1,14 +1,51 @@
 //! `tls` of listeners and pools: which file is meant, and what contradicts. Whether the files are any good is found when a
 //! candidate is built.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::Check;
-use crate::config::checked::{CertificateFiles, ClientAuth, ListenerTls, PoolTls};
+use super::{Check, ROUTER};
+use crate::base::ids::ListenerIndex;
+use crate::config::checked::{
+    CertificateFiles, ClientAuth, Listener, ListenerTls, Plugin, PluginSource, PoolTls, Route,
+};
 use crate::config::problem::{Located, Problem};
 use crate::config::text::Text;
 use crate::config::tls::Certificate;
-use crate::config::written;
+use crate::config::written::{self, File};
+
+/// Tells listeners with TLS for which hosts they should have certificates: those of routes that name the listener, and of
+/// routes for all listeners where it is the only one that routes go by.
+pub(super) fn hosts(file: &File, listeners: &mut [Listener], routes: &[Route], plugins: &[Plugin]) {
+    let routed = |listener: &Listener| {
+        let router = listener.router.as_ref();
+        let router = router.and_then(|used| plugins.get(used.value.0 as usize));
+        let shipped = |router: &Plugin| router.source == PluginSource::Shipped(ROUTER.to_owned());
+        listener.tls.is_some() && router.is_some_and(shipped)
+    };
+    let only = listeners.iter().filter(|l| routed(l)).count() == 1;
+    for (index, listener) in listeners.iter_mut().enumerate() {
+        let index = ListenerIndex(index as u32);
+        if !routed(listener) {
+            continue;
+        }
+        let Some(tls) = &mut listener.tls else {
+            continue;
+        };
+        for (written, route) in file.route.value.0.iter().zip(routes) {
+            let named = route.listeners.contains(&index);
+            let host = written.value.host.given();
+            let host = host.filter(|_| named || route.listeners.is_empty() && only);
+            // Addresses are borne otherwise, and seldom.
+            let new = |host: &str| {
+                host.parse::<IpAddr>().is_err() && tls.hosts.iter().all(|known| known.value != host)
+            };
+            if let Some(host) = host.filter(|host| new(&host.value.0)) {
+                tls.hosts.push(host.located(host.value.0.clone()));
+            }
+        }
+    }
+}
 
 impl Check<'_> {
     pub(super) fn listener_tls(&mut self, written: &written::Listener) -> Option<ListenerTls> {
@@ -29,7 +66,9 @@ impl Check<'_> {
             min_version: tls.min_version.value,
             client_auth: tls.client_auth.value,
             client_ca: tls.client_ca.given().map(|ca| self.joined(ca)),
+            client_crl: self.client_crl(tls),
             client_cert_headers: tls.client_cert_headers.value,
+            hosts: Vec::new(),
         })
     }
 
@@ -70,6 +109,20 @@ impl Check<'_> {
                 "add client-auth = \"required\" or \"optional\", or leave it out",
             ));
         }
+    }
+
+    fn client_crl(&mut self, tls: &written::ListenerTls) -> Vec<Located<PathBuf>> {
+        let Some(lists) = tls.client_crl.given() else {
+            return Vec::new();
+        };
+        if tls.client_auth.value == ClientAuth::Off {
+            self.problem(Problem::at(
+                lists.span.clone(),
+                "`client-crl` has no effect: clients are asked for no certificate",
+                "add client-auth = \"required\" or \"optional\"",
+            ));
+        }
+        lists.value.0.iter().map(|list| self.joined(list)).collect()
     }
 
     pub(super) fn pool_tls(&mut self, written: &written::Pool) -> Option<PoolTls> {

@@ -10,19 +10,27 @@ use h2::{Reason, RecvStream};
 use http::header::CONTENT_LENGTH;
 use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::fields::{self, is_bare, lines, write_line};
 use super::incoming::Incoming;
 use super::mux::Place;
-use super::out::{Chunk, Out, Unsent};
+use super::out::{Chunk, Out};
 use super::remote::{Reply, Sending};
-use crate::http::body::Body;
-use crate::http::client::{Answer, NoAnswer, Outgoing, Why, head_in};
+use crate::http::body::{Body, Unsent};
+use crate::http::client::{Answer, MOST_INTERIM, Outgoing, Why, head_in};
 use crate::http::message::ResponseHead;
 use crate::http::patience::Patience;
 
-/// Interim heads before an answer's own.
-const MOST_INTERIM: u32 = 200;
+/// Printable bytes that browsers encode in paths or queries, and HTTP/1.1's reader lets pass.
+const NEVER_BARE: &AsciiSet = &CONTROLS.add(b'"').add(b'<').add(b'>').add(b'`');
+
+/// There is no answer.
+pub struct NoAnswer {
+    pub why: Why,
+    /// The request's body as it was, where the server has not so much as looked at it, and nothing of it is lost.
+    pub body: Option<Body>,
+}
 
 /// A connection on which one more request may be sent.
 pub struct Connection {
@@ -41,21 +49,31 @@ impl Connection {
         patience: Option<Patience>,
         interim: impl Fn(ResponseHead),
     ) -> Result<Answer, NoAnswer> {
-        let none = |why| NoAnswer { why, begun: false };
-        let head = head(request, &body, self.secure).ok_or(none(Why::Invalid))?;
+        let none = |why, body| NoAnswer { why, body };
+        let head = head(request, &body, self.secure).ok_or(none(Why::Unsayable, None))?;
         let bodiless = *request.method() == Method::HEAD;
         let ended = body.is_empty();
         let sent = self.sender.send_request(head, ended);
-        let (answer, stream) = sent.map_err(|_| none(Why::Refused))?;
+        let (answer, stream) = match sent {
+            Ok(sent) => sent,
+            Err(_) => return Err(none(Why::Refused, Some(body))),
+        };
+        let mut out = Out::new(stream, None);
+        out.keep();
         let mut sending = Sending {
-            out: Out::new(stream, None),
+            out,
             body,
             ended,
             patience,
         };
         let answer = until_answered(answer, &mut sending, &interim).await;
-        let (head, length, stream) = answer.and_then(read).map_err(none)?;
+        let (head, length, stream) = match answer.and_then(read) {
+            Ok(answer) => answer,
+            Err(Why::Refused) => return Err(none(Why::Refused, sending.into_body())),
+            Err(why) => return Err(none(why, None)),
+        };
         self.place.answered();
+        sending.answered();
         let length = length.filter(|_| !bodiless);
         let body = Body::from_server_stream(Reply {
             incoming: Incoming::new(stream, length),
@@ -80,7 +98,8 @@ async fn until_answered(
     poll_fn(|cx| {
         match sending.poll(cx) {
             Poll::Ready(Err(Unsent::Body)) => return Poll::Ready(Err(Why::RequestBroken)),
-            Poll::Ready(Err(Unsent::Peer)) => sending.give_up(),
+            // Why, the answer tells; what is left may go to another.
+            Poll::Ready(Err(Unsent::Peer)) => sending.ended = true,
             _ => {}
         }
         while let Poll::Ready(Some(head)) = poll_interim(&mut answer, cx) {
@@ -146,10 +165,14 @@ fn head(request: &impl Outgoing, body: &Body, secure: bool) -> Option<Request<()
     Some(head)
 }
 
+/// As it came, if the http crate lets it pass; else with those bytes encoded that URIs don't have (RFC 3986, 2.1).
 fn target(line: &Bytes) -> Option<PathAndQuery> {
     let begin = memchr::memchr(b' ', line)? + 1;
     let end = memchr::memrchr(b' ', line)?;
-    PathAndQuery::from_maybe_shared(line.slice(begin..end)).ok()
+    let target = line.slice(begin..end);
+    PathAndQuery::from_maybe_shared(target.clone())
+        .or_else(|_| percent_encode(&target, NEVER_BARE).to_string().parse())
+        .ok()
 }
 
 /// Host becomes the authority (RFC 9113, 8.3.1).

@@ -14,15 +14,16 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request as Incoming, StatusCode};
 
 use super::incoming;
-use super::out::{Chunk, Out, Progress, Unsent};
+use super::out::{Chunk, Out};
 use super::server::Shared;
 use super::tunnel::Tunnelled;
 use super::{fields, request, websocket};
-use crate::http::body::{Body, FromClient};
+use crate::http::body::{Body, FromClient, Unsent};
 use crate::http::client;
 use crate::http::delivery::Delivery;
 use crate::http::h1;
 use crate::http::h1::head::Framing;
+use crate::http::h1::incoming::Step;
 use crate::http::link::{Blame, Closing, Link, Phase};
 use crate::http::message::ResponseHead;
 use crate::http::pace::{Pace, SHORTEST};
@@ -210,7 +211,7 @@ async fn answer(
     say_ahead(&mut respond, link);
     let mut delivery = Delivery::new(ledger, link);
     link.enter(Phase::Delivery, link.limits().body);
-    let bare = bodiless || is_bare(head.status);
+    let bare = bodiless || head.is_bodiless();
     if bare {
         body.withhold();
     }
@@ -232,10 +233,6 @@ async fn answer(
     delivery.ended_well(Instant::now());
     settle(link, &mut out, &mut body).await;
     true
-}
-
-fn is_bare(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Sends the head. None: the client is gone.
@@ -287,13 +284,13 @@ async fn deliver(
                     }
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok((progress, bytes))) => {
+                Poll::Ready(Ok((step, bytes))) => {
                     taking.flows(link);
                     delivery.body += bytes;
                     if link.phase() == Phase::ResponseBody {
                         link.enter(Phase::Delivery, link.limits().body);
                     }
-                    delivery.complete = progress == Progress::All;
+                    delivery.complete = step == Step::Ended;
                     if out.is_done() {
                         return Poll::Ready(Ok(()));
                     }

@@ -23,7 +23,6 @@ mod out;
 pub(super) mod remote;
 mod request;
 pub mod server;
-mod sha1;
 mod tunnel;
 mod websocket;
 

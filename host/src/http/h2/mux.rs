@@ -2,11 +2,10 @@
 //! One is enough until that number is reached; then another is opened.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use tokio::sync::Notify;
 use super::client::Connection;
 use super::io::{Io, Seen};
 use super::out::Chunk;
+use crate::http::by_address::ByAddress;
 use crate::http::idle::IDLE_TICKS;
 use crate::net::Stream;
 
@@ -39,6 +39,8 @@ pub struct Mux {
     /// Somebody opens one; the others wait for it.
     opening: Cell<bool>,
     opened: Notify,
+    /// How often what was reached spoke no HTTP/2.
+    odd: Cell<u64>,
 }
 
 /// A connection.
@@ -70,37 +72,28 @@ pub enum NoConnection<E> {
 }
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<Rc<str>, Weak<Mux>>> = RefCell::default();
-    static TICK: Cell<u32> = const { Cell::new(0) };
+    static KNOWN: ByAddress<Mux> = ByAddress::default();
 }
 
 /// This worker's connections to that address.
 pub fn to(address: &Rc<str>) -> Rc<Mux> {
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(mux) = known.get(address).and_then(Weak::upgrade) {
-            return mux;
-        }
-        let mux = Rc::new(Mux::default());
-        known.insert(address.clone(), Rc::downgrade(&mux));
-        mux
-    })
+    KNOWN.with(|known| known.to(address))
 }
 
 /// Called about once a second on each worker: closes what has been idle for too long.
 pub fn sweep() {
-    let tick = TICK.get().wrapping_add(1);
-    TICK.set(tick);
-    KNOWN.with_borrow_mut(|known| {
-        known.retain(|_, mux| match mux.upgrade() {
-            Some(mux) => {
-                mux.list
-                    .borrow_mut()
-                    .retain(|shared| shared.is_of_use(tick));
-                true
-            }
-            None => false,
+    KNOWN.with(|known| {
+        known.sweep(|mux, tick| {
+            mux.list
+                .borrow_mut()
+                .retain(|shared| shared.is_of_use(tick))
         });
     });
+}
+
+fn now() -> u32 {
+    // Of a worker that ends nobody asks.
+    KNOWN.try_with(ByAddress::tick).unwrap_or_default()
 }
 
 impl Mux {
@@ -117,20 +110,38 @@ impl Mux {
             if !self.opening.replace(true) {
                 let _opening = Opening(self);
                 let socket = dial().await.map_err(NoConnection::Dial)?;
-                let shared = open(socket).await.map_err(NoConnection::Handshake)?;
+                let shared = match open(socket).await {
+                    Ok(shared) => shared,
+                    Err(error) => {
+                        self.odd.set(self.odd.get() + 1);
+                        return Err(NoConnection::Handshake(error));
+                    }
+                };
                 let connection = shared.place();
                 self.list.borrow_mut().push(shared);
                 return Ok(connection);
             }
+            let before = self.odd.get();
             self.opened.notified().await;
+            // One after the other they would find out too late, and take it for silence.
+            if self.odd.get() != before {
+                return Err(NoConnection::Handshake(io::Error::other(
+                    "as another request found",
+                )));
+            }
         }
     }
 
     fn free(&self) -> Option<Connection> {
         let mut list = self.list.borrow_mut();
-        list.retain(|shared| !shared.is_closed());
-        let free = list.iter().find(|shared| shared.has_room())?;
-        Some(free.place())
+        // Only the one that is taken is asked whether it is open: the h2 crate has a lock around that.
+        while let Some(at) = list.iter().position(|shared| shared.has_room()) {
+            if !list[at].is_closed() {
+                return Some(list[at].place());
+            }
+            list.remove(at);
+        }
+        None
     }
 }
 
@@ -171,7 +182,7 @@ async fn open(socket: Stream) -> io::Result<Rc<Shared>> {
         closed: Cell::new(false),
         seen,
         secure,
-        used: Cell::new(TICK.get()),
+        used: Cell::new(now()),
     });
     let weak = Rc::downgrade(&shared);
     // It ends with its last stream and its last sender.
@@ -189,7 +200,7 @@ async fn open(socket: Stream) -> io::Result<Rc<Shared>> {
 impl Shared {
     fn place(self: &Rc<Self>) -> Connection {
         self.active.set(self.active.get() + 1);
-        self.used.set(TICK.get());
+        self.used.set(now());
         Connection {
             sender: self.sender.clone(),
             place: Place {
@@ -203,7 +214,8 @@ impl Shared {
     }
 
     fn has_room(&self) -> bool {
-        self.active.get() < self.sender.current_max_send_streams().min(MOST_STREAMS)
+        !self.closed.get()
+            && self.active.get() < self.sender.current_max_send_streams().min(MOST_STREAMS)
     }
 
     /// By either side, or about to be.
@@ -229,7 +241,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let shared = &self.shared;
         shared.active.set(shared.active.get() - 1);
-        shared.used.set(TICK.get());
+        shared.used.set(now());
         let silent = shared.seen.read.get() == self.read && self.began.elapsed() > SILENCE;
         if silent && !self.answered {
             shared.closed.set(true);
@@ -242,6 +254,7 @@ mod tests {
     use std::convert::Infallible;
     use std::net::SocketAddr;
 
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::runtime::{Builder, LocalOptions};
 
@@ -304,6 +317,36 @@ mod tests {
     }
 
     #[test]
+    fn what_speaks_something_else_is_found_out_once() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (mux, dialled) = (Mux::default(), Cell::new(0));
+            let dial = async || {
+                dialled.set(dialled.get() + 1);
+                let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
+                let (mut peer, _) = listener.accept().await.unwrap();
+                peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    .await
+                    .unwrap();
+                Ok::<_, Infallible>(stream.unwrap().into())
+            };
+            let both = tokio::join!(mux.take(dial), mux.take(dial));
+            assert!(matches!(
+                (both.0.err(), both.1.err()),
+                (
+                    Some(NoConnection::Handshake(_)),
+                    Some(NoConnection::Handshake(_))
+                )
+            ));
+            assert_eq!(dialled.get(), 1);
+        });
+    }
+
+    #[test]
     fn what_is_idle_for_too_long_is_closed() {
         with_server(|address, server| async move {
             let mux = to(&"a:1".into());
@@ -319,14 +362,5 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-    }
-
-    #[test]
-    fn an_address_that_nobody_uses_is_forgotten() {
-        let mux = to(&"b:1".into());
-        assert!(Rc::ptr_eq(&mux, &to(&"b:1".into())));
-        drop(mux);
-        sweep();
-        assert!(KNOWN.with_borrow(|known| !known.contains_key("b:1")));
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, SendStream};
 
 use super::fields;
-use crate::http::body::Body;
+use crate::http::body::{Body, Unsent};
 use crate::http::h1::incoming::{Broken, Piece, Step};
 use crate::http::link::Link;
 
@@ -35,24 +35,13 @@ pub(super) struct Out {
     stream: SendStream<Chunk>,
     flow: Rc<Flow>,
     ended: bool,
+    /// All that was handed over, for as long as it may have to be said again. None: that is over, or there was too much.
+    kept: Option<Vec<Bytes>>,
 }
 
-/// Why a body could not be sent.
-pub(super) enum Unsent {
-    /// It broke off.
-    Body,
-    /// The peer has reset the stream, or is gone.
-    Peer,
-}
-
-/// How far a body has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Some of it was handed over.
-    Some,
-    /// All of it was.
-    All,
-}
+/// Bytes of a request that are kept until its server has taken it on. Most calls of gRPC have fewer.
+const MOST_KEPT: usize = 16 << 10;
+const MOST_PIECES: usize = 16;
 
 impl Out {
     pub fn new(stream: SendStream<Chunk>, link: Option<Rc<Link>>) -> Out {
@@ -69,6 +58,31 @@ impl Out {
             stream,
             flow: Rc::new(flow),
             ended: false,
+            kept: None,
+        }
+    }
+
+    /// Keeps what is handed over from now on.
+    pub fn keep(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// What was handed over since, if it is all there; nothing more is kept.
+    pub fn take_kept(&mut self) -> Option<Bytes> {
+        let kept = self.kept.take()?;
+        Some(match <[Bytes; 1]>::try_from(kept) {
+            Ok([one]) => one,
+            Err(several) => several.concat().into(),
+        })
+    }
+
+    fn keep_too(&mut self, bytes: &Bytes) {
+        let Some(kept) = &mut self.kept else { return };
+        let before: usize = kept.iter().map(Bytes::len).sum();
+        if kept.len() == MOST_PIECES || before + bytes.len() > MOST_KEPT {
+            self.kept = None;
+        } else if !bytes.is_empty() {
+            kept.push(bytes.clone());
         }
     }
 
@@ -104,10 +118,10 @@ impl Out {
         &mut self,
         cx: &mut Context<'_>,
         body: &mut Body,
-    ) -> Poll<Result<(Progress, u64), Unsent>> {
+    ) -> Poll<Result<(Step, u64), Unsent>> {
         ready!(self.poll_flush(cx))?;
         if self.ended {
-            return Poll::Ready(Ok((Progress::All, 0)));
+            return Poll::Ready(Ok((Step::Ended, 0)));
         }
         let (step, data, trailers) = match body.take_full() {
             Some(bytes) => (Poll::Ready(Ok(Step::Ended)), bytes, None),
@@ -119,11 +133,11 @@ impl Out {
             Poll::Ready(Err(Broken)) => Poll::Ready(Err(Unsent::Body)),
             Poll::Ready(Ok(Step::Ended)) => {
                 self.end(data, trailers)?;
-                Poll::Ready(Ok((Progress::All, count)))
+                Poll::Ready(Ok((Step::Ended, count)))
             }
             _ => {
                 self.send(data, false)?;
-                Poll::Ready(Ok((Progress::Some, count)))
+                Poll::Ready(Ok((Step::More, count)))
             }
         }
     }
@@ -136,12 +150,14 @@ impl Out {
         if !data.is_empty() {
             self.send(data, false)?;
         }
+        self.kept = None;
         let sent = self.stream.send_trailers(trailers);
         sent.map_err(|_| Unsent::Peer)
     }
 
     /// Hands bytes over.
     pub fn send(&mut self, bytes: Bytes, last: bool) -> Result<(), Unsent> {
+        self.keep_too(&bytes);
         self.flow.queued.set(self.queued() + bytes.len());
         let chunk = Chunk {
             bytes,

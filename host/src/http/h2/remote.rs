@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use super::incoming::Incoming;
 use super::mux::Place;
-use super::out::{Out, Progress, Unsent};
-use crate::http::body::Body;
+use super::out::Out;
+use crate::http::body::{Body, Unsent};
 use crate::http::h1::incoming::{Broken, Piece, Step};
 use crate::http::patience::Patience;
 
@@ -61,8 +61,8 @@ impl Sending {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         while !self.ended {
             match self.out.poll_step(cx, &mut self.body) {
-                Poll::Ready(Ok((Progress::All, _))) => self.ended = self.out.is_done(),
-                Poll::Ready(Ok((Progress::Some, _))) => {}
+                Poll::Ready(Ok((Step::Ended, _))) => self.ended = self.out.is_done(),
+                Poll::Ready(Ok((Step::More, _))) => {}
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(why)),
                 Poll::Pending => {
                     self.tell();
@@ -80,6 +80,20 @@ impl Sending {
             (Some(patience), left) => patience.blocked(left),
             (None, _) => {}
         }
+    }
+
+    /// It will not have to be said again.
+    pub fn answered(&mut self) {
+        self.out.take_kept();
+        if self.ended && !self.out.is_done() {
+            self.give_up();
+        }
+    }
+
+    /// The body as it was before anything of it was sent, where that can still be had.
+    pub fn into_body(mut self) -> Option<Body> {
+        let begin = self.out.take_kept()?;
+        Some(Body::begun(begin, self.body))
     }
 
     /// The server takes no more.

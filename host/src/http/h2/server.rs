@@ -75,18 +75,22 @@ pub async fn serve<S: Service + 'static>(
     let begun = poll_fn(|cx| {
         shared.link.owner(cx.waker());
         match handshake.as_mut().poll(cx) {
-            Poll::Ready(connection) => Poll::Ready(connection.ok()),
+            Poll::Ready(Ok(connection)) => Poll::Ready(Some(connection)),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "no HTTP/2 connection came of it");
+                Poll::Ready(None)
+            }
             Poll::Pending if shared.link.closing() > Closing::No => Poll::Ready(None),
-            Poll::Pending if shared.link.late().is_some() => Poll::Ready(None),
+            Poll::Pending if shared.link.late().is_some() => {
+                shared.service.was_silent(Silence::FirstRequest);
+                Poll::Ready(None)
+            }
             Poll::Pending => Poll::Pending,
         }
     })
     .await;
-    match begun {
-        Some(mut connection) => {
-            poll_fn(|cx| poll_connection(&mut connection, &shared, &seen, cx)).await;
-        }
-        None => shared.service.was_silent(Silence::FirstRequest),
+    if let Some(mut connection) = begun {
+        poll_fn(|cx| poll_connection(&mut connection, &shared, &seen, cx)).await;
     }
 }
 

@@ -9,7 +9,8 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::out::{Out, Unsent};
+use super::out::Out;
+use crate::http::body::Unsent;
 use crate::http::link::Link;
 
 pub(super) struct Tunnelled {

@@ -1,10 +1,10 @@
 //! A WebSocket over HTTP/2 (RFC 8441) on its way to a server of HTTP/1.1. The handshake's key is between us and the server:
 //! we make it, and see that the answer is that of somebody who has read it (RFC 6455, 4.1), not of a cache.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::HeaderName;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 
-use super::sha1;
 use crate::http::message::ResponseHead;
 
 /// Between us and one server.
@@ -31,7 +31,11 @@ impl Key {
 
     /// Whether the server has read it. What it says of it is for nobody else.
     pub fn is_proven(&self, head: &mut ResponseHead) -> bool {
-        let expected = base64(&sha1::digest((self.0.clone() + GUID).as_bytes()));
+        let hash = digest(
+            &SHA1_FOR_LEGACY_USE_ONLY,
+            (self.0.clone() + GUID).as_bytes(),
+        );
+        let expected = base64(hash.as_ref());
         let proven = head.fields.first(&SEC_WEBSOCKET_ACCEPT) == Some(expected.as_bytes());
         head.fields.remove(&SEC_WEBSOCKET_ACCEPT);
         proven
