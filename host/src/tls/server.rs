@@ -576,6 +576,8 @@ mod tests {
         fs::remove_file(folder.join("a.pem")).unwrap();
         (0..4).for_each(|_| server.refresh());
         assert_eq!(server.certificates().len(), 2, "one was taken out of it");
-        [folder, other].map(|folder| fs::remove_dir_all(folder).unwrap());
+        for folder in [folder, other] {
+            fs::remove_dir_all(folder).unwrap();
+        }
     }
 }
