@@ -11,6 +11,7 @@ mod check;
 mod corpus;
 mod fields;
 mod framing;
+mod http2;
 mod lines;
 mod pieces;
 mod site;
@@ -35,6 +36,11 @@ fn what_could_be_read_in_two_ways_is_refused_and_reaches_no_server() {
             site.note(&case.what, found);
         }
     });
+}
+
+#[test]
+fn what_is_refused_is_refused_in_frames_too() {
+    http2::run(&refused());
 }
 
 #[test]

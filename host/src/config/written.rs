@@ -271,7 +271,7 @@ table! {
         sticky: PluginName, optional;
         /// Bounds on how long a server may take.
         timeouts: PoolTimeouts, default({});
-        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
+        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat, and for what a server of HTTP/2 refuses unseen, with a body of which no more than 16 KiB were sent. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
         retries: Number<0, 10>, default(2);
         /// What its servers are spoken to in: 1.1 or h2. Over h2 each worker's requests to a server share a connection, up to the streams that it takes; gRPC needs it. HAProxy's `proto h2`, nginx's `grpc_pass`.
         http: HttpVersion, default("1.1");
@@ -283,7 +283,7 @@ table! {
         slow_start: Span<0, HOUR>, default("0s");
         /// When fewer of the servers than this are up, and no backup is, all are used again, whatever probes say: better some errors than all requests on the last server. "0%": never, and with every server down requests get 503, `no-server`. Envoy's `healthy_panic_threshold`.
         panic_threshold: Percent, default("0%");
-        /// The line of the PROXY protocol that its servers get before anything else: off, v1 or v2. v2 tells the TLS server name and protocol too, where they are known. Connections with one belong to one client and are not shared. HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol`.
+        /// The line of the PROXY protocol that its servers get before anything else: off, v1 or v2. v2 tells the TLS server name and protocol too, where they are known. Connections with one belong to one client and are not shared; our own, probes among them, say LOCAL, or UNKNOWN in v1. HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol`.
         proxy_protocol: ProxyOut, default("off");
         /// What becomes of connections in tcp mode whose server is found down: keep lets them be; close resets them, `server-down`, as a database's clients need to find its new primary. HAProxy's `on-marked-down shutdown-sessions`.
         on_marked_down: OnMarkedDown, default("keep");

@@ -195,10 +195,10 @@ impl Connection {
 
 impl Upgrade {
     /// The socket, and what was read of the new protocol already. None: it is gone.
-    pub async fn socket(self) -> Option<(Stream, Bytes)> {
+    pub async fn socket(self) -> Option<(Stream, Vec<u8>)> {
         let rest = self.0.wire.take_rest();
         let wire = Rc::try_unwrap(self.0.wire).ok()?;
-        Some((wire.into_socket(), rest.into()))
+        Some((wire.into_socket(), rest))
     }
 }
 

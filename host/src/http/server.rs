@@ -314,15 +314,8 @@ async fn pass(link: &Rc<Link>, wire: Rc<Wire>, through: Box<(Tunnel, Delivery)>)
     };
     let before = link.traffic();
     let client = tunnel::Counted::new(wire.into_socket(), link.clone());
-    let well = tunnel::run(
-        link,
-        client,
-        from_client.into(),
-        server,
-        from_server,
-        tunnel.silence,
-    )
-    .await;
+    let (client, server) = ((client, from_client), (server, from_server));
+    let well = tunnel::run(link, client, server, tunnel.silence).await;
     delivery.body = link.traffic().1 - before.1;
     link.count_body((link.traffic().0 - before.0) as usize);
     if well {

@@ -4,43 +4,29 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::{Blame, Closing, Link};
 use crate::net::Stream;
+use crate::net::relay::{Broken, Relay, Side};
 
 /// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
 /// other may still speak. Who or what broke it off is told to the link.
 pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     link: &Rc<Link>,
-    mut client: C,
-    from_client: Bytes,
-    mut server: Stream,
-    from_server: Bytes,
+    client: (C, Vec<u8>),
+    server: (Stream, Vec<u8>),
     silence: Duration,
 ) -> bool {
-    let passing = async {
-        server
-            .write_all(&from_client)
-            .await
-            .map_err(|_| Blame::Server)?;
-        client
-            .write_all(&from_server)
-            .await
-            .map_err(|_| Blame::Client)?;
-        server.flush().await.map_err(|_| Blame::Server)?;
-        client.flush().await.map_err(|_| Blame::Client)?;
-        // Which side broke is not told; a client that goes away without a word is the usual case.
-        copy_bidirectional(&mut client, &mut server)
-            .await
-            .map_err(|_| Blame::Client)
-    };
+    let mut relay = Relay::new(client, server);
     let ended = tokio::select! {
-        ended = passing => ended.map(drop),
-        () = silent(link, silence) => Err(Blame::TunnelTimeout),
+        ended = relay.run(silence) => ended.map_err(|broken| match broken {
+            Broken::Side(Side::First) => Blame::Client,
+            Broken::Side(Side::Second) => Blame::Server,
+            Broken::Silent => Blame::TunnelTimeout,
+        }),
         () = link.closes(Closing::Cut) => Err(Blame::Operator),
     };
     if let Err(blame) = ended {
@@ -91,21 +77,5 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
-/// Resolves when nothing has passed for `limit`, give or take an eighth of it.
-async fn silent(link: &Link, limit: Duration) {
-    if limit.is_zero() {
-        return std::future::pending().await;
-    }
-    let mut before = link.traffic();
-    let mut since = Instant::now();
-    while since.elapsed() < limit {
-        tokio::time::sleep(limit / 8).await;
-        let now = link.traffic();
-        if now != before {
-            (before, since) = (now, Instant::now());
-        }
     }
 }

@@ -41,9 +41,9 @@ pub enum Side {
     Second,
 }
 
-/// What passes between two streams.
-pub struct Relay {
-    first: Stream,
+/// What passes between two streams, the second a socket.
+pub struct Relay<F> {
+    first: F,
     second: Stream,
     forth: Direction,
     back: Direction,
@@ -63,18 +63,22 @@ struct Direction {
     done: bool,
 }
 
-impl Relay {
-    /// `ahead` was read of the first already.
-    pub fn new(first: Stream, second: Stream, ahead: Vec<u8>) -> Relay {
-        let forth = Direction {
-            held: ahead,
-            ..Direction::default()
-        };
+impl Relay<Stream> {
+    /// Both are reset rather than ended, once they are dropped.
+    pub fn cut(&self) {
+        self.first.cut();
+        self.second.cut();
+    }
+}
+
+impl<F: AsyncRead + AsyncWrite + Unpin> Relay<F> {
+    /// What was read of either already goes first.
+    pub fn new(first: (F, Vec<u8>), second: (Stream, Vec<u8>)) -> Relay<F> {
         Relay {
-            first,
-            second,
-            forth,
-            back: Direction::default(),
+            first: first.0,
+            second: second.0,
+            forth: Direction::beginning(first.1),
+            back: Direction::beginning(second.1),
             last: Instant::now(),
         }
     }
@@ -100,12 +104,6 @@ impl Relay {
     /// Bytes that passed from the first to the second, and back.
     pub fn passed(&self) -> (u64, u64) {
         (self.forth.passed, self.back.passed)
-    }
-
-    /// Both are reset rather than ended, once they are dropped.
-    pub fn cut(&self) {
-        self.first.cut();
-        self.second.cut();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
@@ -146,11 +144,18 @@ enum End {
 }
 
 impl Direction {
+    fn beginning(held: Vec<u8>) -> Direction {
+        Direction {
+            held,
+            ..Direction::default()
+        }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), End>> {
         for _ in 0..TURN {
             ready!(self.poll_held(cx, to)).map_err(|_| End::Writer)?;
@@ -164,7 +169,11 @@ impl Direction {
     }
 
     /// What was read before and not taken.
-    fn poll_held(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         while self.taken < self.held.len() {
             let written = ready!(write(cx, to, &self.held[self.taken..]))?;
             self.taken += written;
@@ -174,7 +183,11 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         if !self.done {
             match ready!(Pin::new(to).poll_shutdown(cx)) {
                 // It has gone already, after all that it was sent.
@@ -190,8 +203,8 @@ impl Direction {
     fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), End>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut read = ReadBuf::new(buffer);
@@ -223,7 +236,11 @@ impl Direction {
     }
 }
 
-fn write(cx: &mut Context<'_>, to: &mut Stream, bytes: &[u8]) -> Poll<io::Result<usize>> {
+fn write(
+    cx: &mut Context<'_>,
+    to: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
     match ready!(Pin::new(to).poll_write(cx, bytes)) {
         Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         written => Poll::Ready(written),
@@ -237,10 +254,11 @@ mod tests {
 
     use super::*;
 
-    fn ends() -> (Relay, UnixStream, UnixStream) {
+    fn ends() -> (Relay<Stream>, UnixStream, UnixStream) {
         let (client, first) = UnixStream::pair().unwrap();
         let (second, server) = UnixStream::pair().unwrap();
-        let relay = Relay::new(first.into(), second.into(), b"ahead ".to_vec());
+        let ahead = b"ahead ".to_vec();
+        let relay = Relay::new((first.into(), ahead), (second.into(), Vec::new()));
         (relay, client, server)
     }
 

@@ -61,7 +61,7 @@ pub async fn pass(
             bond,
         }) => {
             session.stage = Stage::Data;
-            let relay = Relay::new(stream, server, ahead);
+            let relay = Relay::new((stream, ahead), (server, Vec::new()));
             let end = relayed(relay, silence, &mut session).await;
             drop(bond);
             end
@@ -77,7 +77,11 @@ pub async fn pass(
     drop(place);
 }
 
-async fn relayed(mut relay: Relay, silence: Duration, session: &mut Session) -> Result<(), Fault> {
+async fn relayed(
+    mut relay: Relay<Stream>,
+    silence: Duration,
+    session: &mut Session,
+) -> Result<(), Fault> {
     let link = session.link.clone();
     let end = tokio::select! {
         end = relay.run(silence) => end.map_err(|broken| match broken {

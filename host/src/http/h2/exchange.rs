@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Method, Request as Incoming, StatusCode};
@@ -398,15 +397,8 @@ async fn pass(
     link.enter(Phase::Busy, Duration::ZERO);
     let before = link.traffic();
     let mut client = Tunnelled::new(stream, out, link.clone());
-    let well = tunnel::run(
-        link,
-        &mut client,
-        Bytes::new(),
-        server,
-        from_server,
-        silence,
-    )
-    .await;
+    let (from_here, from_there) = ((&mut client, Vec::new()), (server, from_server));
+    let well = tunnel::run(link, from_here, from_there, silence).await;
     delivery.body = link.traffic().1 - before.1;
     link.count_body((link.traffic().0 - before.0) as usize);
     if well {
