@@ -9,6 +9,7 @@ mod bodies;
 mod check;
 mod dashboard;
 mod databases;
+mod discovery;
 mod examples;
 mod faults;
 mod fetching;
