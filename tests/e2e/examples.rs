@@ -41,6 +41,8 @@ examples! {
     headers_and_paths "08-headers-and-paths"
     pair "09-pair"
     monitoring "10-monitoring"
+    patroni "11-patroni"
+    galera "12-galera"
 }
 
 /// The four servers of `origins.toml` beside, then the README from top to bottom.

@@ -11,6 +11,7 @@ mod dashboard;
 mod databases;
 mod discovery;
 mod examples;
+mod failover;
 mod faults;
 mod fetching;
 mod filters;
