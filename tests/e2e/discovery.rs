@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tidegate_tests::{
-    Dns, Load, Origin, Port, Proxy, SERVFAIL, Setup, listener, reply, server, wait_until,
+    Authority, Dns, Front, Load, Origin, Port, Proxy, SERVFAIL, Setup, listener, reply, server,
+    wait_until,
 };
 
 /// Answers are asked for again at once, within reason.
@@ -348,6 +349,61 @@ fn sessions_end_with_a_server_that_is_gone_where_they_are_to() {
     assert!(session.closed(), "a session with it ends");
     assert_eq!(proxy.get("/").text(), "b");
     drop(origins);
+}
+
+#[test]
+fn a_certificate_bears_the_name_as_it_is_written() {
+    let (ca, origin) = (Authority::new("ca"), Origin::named("app"));
+    let front = Front::of(origin.address(), &ca.issue(&["app.test"]));
+    let dns = Dns::start();
+    dns.host("app.test", 0, &[Ipv4Addr::LOCALHOST.into()]);
+    let port = front.address().port();
+    dns.service("_https._tcp.app.test", 0, &[(0, 0, port, "app.test")]);
+    for address in [
+        format!("app.test:{port}"),
+        "srv:_https._tcp.app.test".to_owned(),
+    ] {
+        let pool = format!(
+            "[[pool]]\nname = \"app\"\ntls = {{ ca = \"ca.pem\" }}\nservers = [{{ address = \"{address}\" }}]\n"
+        );
+        let config = dns.section(QUICK) + &listener("web", "pool = \"app\"") + &pool;
+        let proxy = Setup::new(config).file("ca.pem", ca.pem()).start();
+        assert_eq!(proxy.get("/").text(), "app", "{address}");
+    }
+    let names: Vec<_> = front.met().into_iter().map(|met| met.server_name).collect();
+    assert_eq!(
+        names,
+        [Some("app.test".to_owned()), Some("app.test".to_owned())]
+    );
+}
+
+#[test]
+fn a_thousand_names_are_looked_up_and_followed() {
+    let hosts = Hosts::new();
+    let all = ["a", "b"].map(|name| hosts.origin(name));
+    let dns = Dns::start();
+    let names: Vec<_> = (0..1_000).map(|n| format!("n{n}.test")).collect();
+    names.iter().for_each(|name| dns.host(name, 0, &[ip(2)]));
+    let port = hosts.port.number();
+    let servers: Vec<_> = names
+        .iter()
+        .map(|name| format!("{{ address = \"{name}:{port}\" }}"))
+        .collect();
+    let pool = format!(
+        "[[pool]]\nname = \"app\"\nservers = [{}]\n",
+        servers.join(", ")
+    );
+    let slow = "min-ttl = \"1s\"\nwait = \"30s\"";
+    let proxy = Proxy::start(dns.section(slow) + &listener("web", "pool = \"app\"") + &pool);
+    let known = || proxy.metrics().sum("tidegate_dns_names", &[]);
+    assert_eq!((known(), self::servers(&proxy).len()), (1_000.0, 1_000));
+    assert_eq!(proxy.get("/").text(), "a");
+    let load = Load::start(proxy.address("web"), &["/"]);
+    names.iter().for_each(|name| dns.host(name, 0, &[ip(3)]));
+    let gone = |name: &String| name.ends_with("@127.0.0.3");
+    wait_until("all have moved", || self::servers(&proxy).iter().all(gone));
+    load.finish().expect_only(200);
+    assert!(all[1].served() > 0);
 }
 
 /// Servers of one name: one port on several addresses.
