@@ -21,6 +21,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod discovery;
 pub mod health;
 pub mod hook;
 pub mod http;

@@ -77,16 +77,21 @@ fn in_front_of(port: &Port) -> String {
     listener("db", "mode = \"tcp\"\npool = \"data\"") + &data
 }
 
-fn psql(address: SocketAddr, sql: &str) -> Output {
+pub fn psql(address: SocketAddr, sql: &str) -> Output {
     Command::new("psql")
-        .args(["-h", "127.0.0.1", "-p", &address.port().to_string()])
+        .args([
+            "-h",
+            &address.ip().to_string(),
+            "-p",
+            &address.port().to_string(),
+        ])
         .args(["-U", "postgres", "-d", "postgres", "-AtX", "-c", sql])
         .env("PGCONNECT_TIMEOUT", "20")
         .output()
         .expect("psql runs")
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -122,7 +127,7 @@ fn postgresql(folder: &Path, port: &Port) -> Process {
     Process::start(&mut command)
 }
 
-fn as_postgres(program: &str) -> Command {
+pub fn as_postgres(program: &str) -> Command {
     let program = programs().join(program);
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);

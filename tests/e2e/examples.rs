@@ -41,7 +41,9 @@ examples! {
     headers_and_paths "08-headers-and-paths"
     pair "09-pair"
     monitoring "10-monitoring"
-    container "11-container"
+    patroni "11-patroni"
+    galera "12-galera"
+    container "13-container"
 }
 
 /// The four servers of `origins.toml` beside, then the README from top to bottom.

@@ -6,15 +6,20 @@ use schemars::{Schema, json_schema};
 
 use super::checked::Network;
 use super::edge::unix_path;
+use super::lookup::SERVICE;
 use super::read::{Fault, FromText};
 
 /// `IP:port` to listen on; port 0 lets the system choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bind(pub SocketAddr);
 
-/// `host:port` of a server, or `unix:PATH`.
+/// `host:port` of a server, `srv:NAME`, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Address(pub String);
+
+/// `IP` or `IP:port` of a DNS server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct DnsServer(pub SocketAddr);
 
 /// A host name, `*.` before it for all below it, or an IP address; lower case.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,13 +65,16 @@ fn bind_fault(text: &str) -> Fault {
 
 impl FromText for Address {
     fn form() -> String {
-        "a host and port, such as \"10.0.0.7:8080\" or \"app.internal:80\", or \"unix:PATH\""
+        "a host and port, such as \"10.0.0.7:8080\" or \"app.internal:80\", or \"srv:NAME\", or \"unix:PATH\""
             .to_owned()
     }
 
     fn from_text(text: &str) -> Result<Address, Fault> {
         if let Some(path) = unix_path(text) {
             return path.map(|_| Address(text.to_owned()));
+        }
+        if let Some(name) = text.strip_prefix(SERVICE) {
+            return service(name).map(|()| Address(text.to_ascii_lowercase()));
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return nonzero(address.port()).map(|()| Address(text.to_owned()));
@@ -99,7 +107,21 @@ impl FromText for Address {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^unix:.|^.+:[0-9]{1,5}$" })
+        json_schema!({ "type": "string", "pattern": "^unix:.|^srv:.|^.+:[0-9]{1,5}$" })
+    }
+}
+
+fn service(name: &str) -> Result<(), Fault> {
+    match name.rsplit_once(':') {
+        Some((name, _)) => Err(Fault::new(
+            "has a port, which is for the SRV records to tell",
+            format!("write \"srv:{name}\""),
+        )),
+        None if is_host_name(name) => Ok(()),
+        None => Err(Fault::new(
+            "names no service",
+            "write \"srv:\" and the name of SRV records, such as \"srv:_http._tcp.app.internal\"",
+        )),
     }
 }
 
@@ -125,6 +147,28 @@ fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last = name.rsplit('.').next().unwrap_or("");
     name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|c| c.is_ascii_digit())
+}
+
+impl FromText for DnsServer {
+    fn form() -> String {
+        "an IP address, with a port where that is not 53, such as \"10.0.0.2\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<DnsServer, Fault> {
+        let address = text.parse::<SocketAddr>().ok();
+        let bare = || Some(SocketAddr::new(text.parse().ok()?, 53));
+        match address.or_else(bare).filter(|address| address.port() != 0) {
+            Some(address) => Ok(DnsServer(address)),
+            None => Err(Fault::new(
+                "is no address of a DNS server",
+                format!("write {}", Self::form()),
+            )),
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+$|^\\[[0-9A-Fa-f:.]+\\]:[0-9]{1,5}$" })
+    }
 }
 
 impl FromText for Host {

@@ -25,6 +25,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub routes: Vec<Route>,
     pub pools: Vec<Pool>,
+    pub dns: Arc<Dns>,
     /// The file as JSON, fit to be shown: `{ file = "…" }` and `{ env = "…" }` stand as written, the token is left out.
     pub shown: serde_json::Value,
 }
@@ -36,6 +37,36 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     pub watch: bool,
     pub trusted_proxies: Vec<Network>,
+}
+
+/// How names of servers are resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// Empty: those of the system's resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// Of one try.
+    pub timeout: Duration,
+    pub min_ttl: Duration,
+    pub max_ttl: Duration,
+    /// How long servers stay whose name is said not to exist.
+    pub hold_missing: Duration,
+    /// The same while DNS gives no answer. None: for as long as that lasts.
+    pub hold_failing: Option<Duration>,
+    /// How long a start or a reload waits for first answers.
+    pub wait: Duration,
+    pub family: Family,
+}
+
+/// Which of a host's addresses are its servers'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv6 only where there is no IPv4.
+    #[default]
+    Ipv4First,
+    Ipv6First,
+    Ipv4,
+    Ipv6,
+    Both,
 }
 
 /// A network in CIDR form; host bits are zero.
@@ -357,9 +388,25 @@ pub struct Pool {
     pub panic_threshold: u32,
     pub proxy_protocol: ProxyOut,
     pub on_marked_down: OnMarkedDown,
+    /// Where `discovered` is given: as they are known now.
     pub servers: Vec<Server>,
+    /// None: they are what the file says.
+    pub discovered: Option<Discovered>,
     pub tls: Option<PoolTls>,
     pub span: Span,
+}
+
+/// Where the servers of a pool come from that may come and go by themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discovered {
+    /// As the configuration names them.
+    pub own: Vec<Server>,
+    /// As the servers file names them.
+    pub listed: Vec<Server>,
+    /// Joined with the config file's folder already.
+    pub file: Option<PathBuf>,
+    /// Servers that one name may bring.
+    pub most: usize,
 }
 
 /// TLS towards servers.
@@ -460,12 +507,25 @@ pub struct PoolTimeouts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub name: String,
-    /// `host:port` as written, or `unix:` and a whole path; a name is resolved when it is connected to.
+    /// `IP:port`, or `unix:` and a whole path; where it is not known yet what a name stands for, `host:port` or `srv:NAME`.
     pub address: String,
+    /// The name, as written, that stands for `address`.
+    pub resolved_from: Option<String>,
     /// 0 to 256.
     pub weight: u32,
     pub backup: bool,
     pub labels: Vec<(String, String)>,
+}
+
+impl Pool {
+    /// Its servers as they are written, names and all.
+    pub fn written_servers(&self) -> impl Iterator<Item = &Server> {
+        let (own, listed) = match &self.discovered {
+            None => (&self.servers[..], &[][..]),
+            Some(discovered) => (&discovered.own[..], &discovered.listed[..]),
+        };
+        own.iter().chain(listed)
+    }
 }
 
 impl Compression {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::{Schema, json_schema};
 
 use super::address;
-use super::checked::{Bind, Mode, OnMarkedDown, ProxyIn, ProxyOut};
+use super::checked::{Bind, Family, Mode, OnMarkedDown, ProxyIn, ProxyOut};
 use super::nearest;
 use super::read::{Fault, FromText};
 
@@ -109,6 +109,7 @@ macro_rules! words {
 words!(Mode, "mode", "http" => Mode::Http, "tcp" => Mode::Tcp);
 words!(ProxyIn, "way to take PROXY lines", "off" => ProxyIn::Off, "require" => ProxyIn::Require);
 words!(ProxyOut, "version of the PROXY protocol", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
+words!(Family, "choice of addresses", "ipv4-first" => Family::Ipv4First, "ipv6-first" => Family::Ipv6First, "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6, "both" => Family::Both);
 words!(OnMarkedDown, "answer to a server that is down", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
 
 impl Bind {

@@ -34,6 +34,8 @@ pub struct Problem {
     pub remedy: String,
     /// Another place that has to do with it, and what is there: `first used here`.
     pub related: Option<(Span, String)>,
+    /// The text that the places are in, where that is not the configuration's.
+    pub elsewhere: Option<Arc<Source>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ impl Problem {
             message: message.into(),
             remedy: remedy.into(),
             related: None,
+            elsewhere: None,
         }
     }
 
@@ -69,6 +72,7 @@ impl Problem {
             message: message.into(),
             remedy: remedy.into(),
             related: None,
+            elsewhere: None,
         }
     }
 
@@ -103,9 +107,23 @@ impl Problems {
         Err(self)
     }
 
-    /// In the order of the file; those of the file as a whole last.
+    /// Those of another file, to be told with this one's.
+    pub(super) fn adopt(&mut self, others: Problems) {
+        let source = others.source;
+        self.list
+            .extend(others.list.into_iter().map(|problem| Problem {
+                elsewhere: Some(source.clone()),
+                ..problem
+            }));
+    }
+
+    /// In the order of the file; those of the file as a whole after them, and those of other files last.
     pub fn sort(&mut self) {
-        let place = |p: &Problem| p.span.as_ref().map_or(usize::MAX, |span| span.start);
+        let place = |p: &Problem| {
+            let start = p.span.as_ref().map_or(usize::MAX, |span| span.start);
+            let other = p.elsewhere.as_ref().map(|source| source.path.clone());
+            (other, start)
+        };
         self.list.sort_by_key(place);
         self.list.dedup();
     }
@@ -142,6 +160,7 @@ pub fn color_for(stream: &impl IsTerminal) -> bool {
 }
 
 fn render(renderer: &Renderer, source: &Source, problem: &Problem) -> String {
+    let source = problem.elsewhere.as_deref().unwrap_or(source);
     let path = source.path.display().to_string();
     let title = Level::ERROR.primary_title(problem.message.as_str());
     let group = match &problem.span {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems, Span};
 
 /// A text that spans point into.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Source {
     /// As the operator named it; relative paths in the text are relative to its folder.
     pub path: PathBuf,
@@ -25,6 +25,15 @@ const LARGEST: u64 = 32 << 20;
 impl Source {
     /// Reads the file.
     pub fn read(path: &Path) -> Result<Source, Problems> {
+        Source::at(path, unreadable, "the configuration")
+    }
+
+    /// Reads a file that is called `title`; `unreadable` says so when it can't be.
+    pub(super) fn at(
+        path: &Path,
+        unreadable: fn(&io::Error) -> Problem,
+        title: &str,
+    ) -> Result<Source, Problems> {
         let source = |text| Source {
             path: path.to_owned(),
             text,
@@ -39,7 +48,7 @@ impl Source {
         String::from_utf8(bytes).map(source).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            refuse(text, not_utf8(at))
+            refuse(text, not_utf8(title, at))
         })
     }
 
@@ -120,10 +129,10 @@ fn unreadable(error: &io::Error) -> Problem {
     )
 }
 
-fn not_utf8(at: usize) -> Problem {
+fn not_utf8(title: &str, at: usize) -> Problem {
     Problem::at(
         at..at + 1,
-        "the configuration is not UTF-8 from here on",
+        format!("{title} is not UTF-8 from here on"),
         "save the file as UTF-8",
     )
 }

@@ -2,9 +2,9 @@
 //! and the README's reference names each of these keys (a test compares them). Keys of what no code serves yet are left
 //! out, so that they are refused rather than silently without effect.
 
-use super::address::{Address, Bind, Host};
+use super::address::{Address, Bind, DnsServer, Host};
 use super::checked::{
-    AccessFormat, AccessTarget, ClientAuth, Coding, HttpVersion, Mode, Network, OnFailure,
+    AccessFormat, AccessTarget, ClientAuth, Coding, Family, HttpVersion, Mode, Network, OnFailure,
     OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch,
 };
 use super::choice::{LogLevel, MediaRange};
@@ -32,6 +32,8 @@ table! {
         admin: Admin, optional;
         /// What is logged, where, and how.
         log: Log, default({});
+        /// How names of servers are resolved.
+        dns: Dns, default({});
         /// Plugins of your own, and shipped ones under other settings. A shipped plugin is used by its name alone without any section.
         plugin: Sections<Plugin>, default([]);
         /// Addresses to listen on, and where requests go from there. At least one.
@@ -76,6 +78,28 @@ table! {
         access: AccessTarget, default("stdout");
         /// The access log's lines: json, combined (Apache's and nginx's), or httplog (HAProxy's).
         format: AccessFormat, default("json");
+    }
+}
+
+table! {
+    /// How names of servers are resolved: again as the TTL of each answer ends, off the request path, with /etc/hosts before DNS. HAProxy's `resolvers`, nginx's `resolver`.
+    Dns as "[dns]" {
+        /// Who is asked: addresses, with a port where that is not 53. Empty: those of /etc/resolv.conf. HAProxy's `nameserver`.
+        servers: List<DnsServer>, default([]);
+        /// How long one try may take; it is made twice. HAProxy's `timeout retry`, nginx's `resolver_timeout`.
+        timeout: Span<{ 10 * MILLISECOND }, MINUTE>, default("2s");
+        /// The shortest time from an answer to the next question, whatever its TTL; after a failure it doubles up to 10 s.
+        min_ttl: Span<{ 10 * MILLISECOND }, HOUR>, default("1s");
+        /// The longest. nginx's `valid`, HAProxy's `hold valid`.
+        max_ttl: Span<{ 10 * MILLISECOND }, DAY>, default("5m");
+        /// How long the servers of a name stay after DNS began to say that it does not exist, or has no address. HAProxy's `hold nx`.
+        hold_missing: Span<0, DAY>, default("30s");
+        /// The same while DNS gives no answer, or an error. Absent: for as long as that lasts, as in nginx. HAProxy's `hold timeout`, `hold refused` and `hold other`.
+        hold_failing: Span<0, DAY>, optional;
+        /// How long a start, and a change that brings new names, waits for first answers. A name that has none by then has no server until it has one. HAProxy's `init-addr`.
+        wait: Span<0, MINUTE>, default("5s");
+        /// Which addresses of a host become servers: ipv4-first (IPv6 only where there is no IPv4, so that a host with both counts once), ipv6-first, ipv4, ipv6 or both. HAProxy's `resolve-prefer`, nginx's `ipv6=off`.
+        family: Family, default("ipv4-first");
     }
 }
 
@@ -287,8 +311,12 @@ table! {
         proxy_protocol: ProxyOut, default("off");
         /// What becomes of connections in tcp mode whose server is found down: keep lets them be; close resets them, `server-down`, as a database's clients need to find its new primary. HAProxy's `on-marked-down shutdown-sessions`.
         on_marked_down: OnMarkedDown, default("keep");
-        /// The servers, at least one.
-        servers: List<Server>, required;
+        /// The servers, at least one, unless `servers-file` names them.
+        servers: List<Server>, optional;
+        /// A file with more servers, TOML (`[[servers]]`) or JSON (a list) by its extension, with the same keys; a relative path starts at this file's folder. It is watched: a change is in force at once, and what is wrong with it is logged and shown in the status while the former servers stay.
+        servers_file: Text, optional;
+        /// Servers that one name may bring; further addresses are left out, and the log says so. HAProxy's count of `server-template`.
+        max_addresses: Number<1, 4096>, default(64);
         /// TLS is spoken to the servers. `{}` for what is usual; absent: plain. HAProxy's `ssl` of `server`, nginx's `proxy_pass https://…`.
         tls: PoolTls, optional;
     }
@@ -389,7 +417,7 @@ table! {
     Server as "a server" {
         /// How logs, metrics, cookies and the admin API call it. Absent: its address.
         name: Name, optional;
-        /// Where it listens: the host is an IPv4 address, an IPv6 address in brackets, or a name, which is resolved when it is connected to; or "unix:PATH", a relative path from this file's folder.
+        /// Where it listens: the host is an IPv4 address, an IPv6 address in brackets, or a name. Each address that a name stands for is a server of its own, called NAME@ADDRESS, which comes and goes with the answers of DNS (see [dns]). "srv:NAME" asks for SRV records: port and weight are theirs, and those of a higher priority number are backups. Or "unix:PATH", a relative path from this file's folder. HAProxy's `server-template`, nginx's `resolve` and `service`.
         address: Address, required;
         /// Its share, relative to the others'. 0: no new requests. HAProxy's and nginx's `weight`.
         weight: Number<0, 256>, default(1);
@@ -397,6 +425,14 @@ table! {
         backup: bool, default(false);
         /// Free text by key for balancers, such as zone = "a".
         labels: Map<Text>, default({});
+    }
+}
+
+table! {
+    /// A file that a pool's `servers-file` names.
+    ServersFile as "the servers file" {
+        /// The servers.
+        servers: List<Server>, required;
     }
 }
 
@@ -430,6 +466,7 @@ mod tests {
         default_of::<Plugin>("{ name = 'a' }");
         default_of::<Listener>("{ name = 'a', bind = '127.0.0.1:0' }");
         default_of::<Compression>("{}");
+        default_of::<Dns>("{}");
         default_of::<Health>("{}");
         default_of::<Passive>("{}");
         default_of::<Route>("{}");

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::ids::{Generation, PluginIndex};
+use crate::base::ids::{Generation, PluginIndex, PoolIndex};
 use crate::config::checked::{
     HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Pool, ProxyOut, Route,
 };
 use crate::config::{Config, Problem, Problems};
+use crate::hook::ServerView;
 use crate::http::h2 as http2;
 use crate::net::proxy;
 use crate::pipeline::{
@@ -19,6 +20,7 @@ use crate::plugin::{self, Plan, PrepareError, Prepared, Roles, Seed, WorkerPlugi
 use crate::tls;
 use crate::upstream::Server;
 
+use super::discover;
 use super::draft::{Draft, Loaded};
 use super::generation::{Fingerprint, Hold, Kept, Running, RunningPlugin, Secured, Upload};
 
@@ -42,6 +44,8 @@ pub struct WorkerParts {
     tls: Secured,
     /// By plugin: its instance, or none where the one that runs lives on.
     seeds: Vec<(Fingerprint, Roles, Option<Seed>)>,
+    /// Servers that are news to the instances that live on.
+    news: Arc<Vec<(PoolIndex, Vec<ServerView>)>>,
 }
 
 /// The state of the instances that a plugin's new ones follow, by plugin name.
@@ -77,18 +81,28 @@ impl Candidate {
         for warning in warnings {
             tracing::warn!(remedy = warning.remedy, "{}", warning.message);
         }
-        Ok(assemble(
+        let candidate = assemble(
             kept.workers,
             generation,
             config,
             (servers, tls),
             plugins,
             uploads,
-        ))
+        );
+        Ok(candidate.telling(kept.running.as_deref()))
+    }
+
+    /// Balancers whose instances live on from `before` are told of other servers.
+    pub(super) fn telling(mut self, before: Option<&Running>) -> Candidate {
+        let news = Arc::new(discover::news(before, &self.running, &self.fresh));
+        for part in &mut self.parts {
+            part.news = news.clone();
+        }
+        self
     }
 }
 
-type Instances = (RunningPlugin, Option<Vec<Seed>>);
+pub(super) type Instances = (RunningPlugin, Option<Vec<Seed>>);
 
 fn instances(
     kept: &Kept,
@@ -162,7 +176,7 @@ fn refused_route<'a>(config: &'a Config, plugin: &Plugin, words: &str) -> Option
     })
 }
 
-fn assemble(
+pub(super) fn assemble(
     workers: usize,
     generation: Generation,
     config: Arc<Config>,
@@ -178,6 +192,7 @@ fn assemble(
             servers: shared_servers.clone(),
             tls: tls.clone(),
             seeds: Vec::with_capacity(plugins.len()),
+            news: Arc::default(),
         })
         .collect();
     let mut judges = Vec::new();
@@ -222,6 +237,7 @@ impl WorkerParts {
             servers,
             tls,
             seeds,
+            news,
         } = self;
         let before = previous.and_then(|site| site.hold.downcast_ref::<Hold>());
         let mut held = Vec::with_capacity(seeds.len());
@@ -241,7 +257,7 @@ impl WorkerParts {
             held: &held,
             roles: &roles,
         };
-        Rc::new(Site {
+        let site = Rc::new(Site {
             generation,
             listeners: config
                 .listeners
@@ -259,7 +275,11 @@ impl WorkerParts {
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
             hold: Box::new(Hold(held)),
-        })
+        });
+        // Balancers know the new servers from here on, and what is on its way by the old site must not blame them for it.
+        previous.into_iter().for_each(|old| old.retire());
+        discover::tell_balancers(&site, &news);
+        site
     }
 }
 
@@ -353,7 +373,8 @@ impl OnWorker<'_> {
                 address: written.address.as_str().into(),
                 weight: written.weight,
                 backup: written.backup,
-                tls: tls.and_then(|tls| tls.to(&written.address)),
+                tls: tls.and_then(|tls| tls.to(&written.tls_address())),
+                host: written.resolved_from.as_deref().map(Into::into),
                 http2: pool.http == HttpVersion::Http2,
             });
         let mut site = PoolSite::new(

@@ -95,21 +95,10 @@ impl Draft {
     fn enter_servers(&mut self, kept: &Kept) {
         let config = self.config.clone();
         for pool in &config.pools {
-            let servers = pool
-                .servers
-                .iter()
-                .filter_map(|server| enter(kept, pool, server));
-            let servers: Vec<_> = servers.collect();
-            if servers.len() < pool.servers.len() {
-                self.problem(
-                    &pool.span,
-                    format!("pool \"{}\" has more servers than there is room for", pool.name),
-                    format!(
-                        "at most {} servers in all, those of configurations that still drain included",
-                        crate::upstream::live::MOST_SERVERS
-                    ),
-                );
-            }
+            let servers = enter_pool(kept, pool).unwrap_or_else(|problem| {
+                self.problems.push(problem);
+                Vec::new()
+            });
             self.servers.push(servers);
         }
     }
@@ -196,7 +185,8 @@ impl Draft {
             false => Vec::new(),
         };
         // Of what the file says alone: an instance that lives on hears of the servers' states as they change.
-        let fingerprint = fingerprint(&artifact, &settings, &updates, kept.workers);
+        let fixed = self.without_discovered(&updates);
+        let fingerprint = fingerprint(&artifact, &settings, &fixed, kept.workers);
         let updates = self.with_states(updates);
         let running = kept
             .running
@@ -225,6 +215,18 @@ impl Draft {
                 servers: pool.servers.iter().zip(servers).map(view).collect(),
             })
             .collect()
+    }
+
+    /// Servers that come and go by themselves are no reason for new instances: those that run are told.
+    fn without_discovered(&self, updates: &[Membership]) -> Vec<Membership> {
+        let mut fixed = updates.to_vec();
+        for membership in &mut fixed {
+            let pool = &self.config.pools[membership.pool.0 as usize];
+            if pool.discovered.is_some() {
+                membership.servers.clear();
+            }
+        }
+        fixed
     }
 
     /// The servers as they are now.
@@ -289,6 +291,24 @@ impl Draft {
         self.problems
             .push(Problem::at(span.clone(), message, remedy));
     }
+}
+
+/// The servers of a pool. Err: there are too many.
+pub(super) fn enter_pool(kept: &Kept, pool: &checked::Pool) -> Result<Vec<Arc<Server>>, Problem> {
+    let servers = pool.servers.iter().map(|server| enter(kept, pool, server));
+    servers.collect::<Option<_>>().ok_or_else(|| {
+        Problem::at(
+            pool.span.clone(),
+            format!(
+                "pool \"{}\" has more servers than there is room for",
+                pool.name
+            ),
+            format!(
+                "at most {} servers in all, those of configurations that still drain included",
+                crate::upstream::live::MOST_SERVERS
+            ),
+        )
+    })
 }
 
 /// The server, with its counters where it is known. One that is new gets its weight at once, for the calls that warm a
@@ -374,6 +394,17 @@ fn with_routes(config: &Config, plugin: &checked::Plugin) -> serde_json::Value {
         all.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
     settings
+}
+
+/// A pool's servers as they are now.
+pub(super) fn views(pool: &checked::Pool, servers: &[Arc<Server>]) -> Vec<ServerView> {
+    let pairs = pool.servers.iter().zip(servers);
+    pairs
+        .map(|pair| ServerView {
+            state: pair.1.vitals.state(),
+            ..view(pair)
+        })
+        .collect()
 }
 
 pub(super) fn view((written, server): (&checked::Server, &Arc<Server>)) -> ServerView {

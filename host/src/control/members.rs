@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::{candidate, draft};
 
 /// Changes that come so soon after each other are told together.
-const TOGETHER: Duration = Duration::from_millis(10);
+pub(super) const TOGETHER: Duration = Duration::from_millis(10);
 
 /// What is to be watched of this generation's servers.
 pub fn plan(running: &Running, judges: Vec<(Fingerprint, Seed)>) -> Plan {
@@ -67,7 +67,8 @@ fn of_pool(
                 backup: written.backup,
                 reach: Reach {
                     proxy: candidate::proxy_line(pool),
-                    tls: tls.and_then(|tls| tls.to(&written.address)),
+                    tls: tls.and_then(|tls| tls.to(&written.tls_address())),
+                    host: written.resolved_from.clone().map(Into::into),
                 },
             })
             .collect(),
@@ -99,11 +100,7 @@ async fn tell(shared: &Shared, running: &Running, name: &str) {
         return;
     };
     let (pool, servers) = (&running.config.pools[at], &running.servers[at]);
-    let views = pool.servers.iter().zip(servers).map(|pair| ServerView {
-        state: pair.1.vitals.state(),
-        ..draft::view(pair)
-    });
-    let views: Arc<Vec<_>> = Arc::new(views.collect());
+    let views = Arc::new(draft::views(pool, servers));
     let told = shared.workers.iter().map(|worker| {
         let (views, generation) = (views.clone(), running.generation);
         worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))

@@ -6,6 +6,7 @@
 
 mod candidate;
 pub mod change;
+mod discover;
 mod draft;
 mod generation;
 mod history;
@@ -16,6 +17,7 @@ mod run;
 mod secure;
 mod servers;
 mod shared;
+mod sources;
 pub mod status;
 mod watch;
 

@@ -36,11 +36,12 @@ pub struct Order {
 /// The loop's own: nobody else changes these.
 pub struct Loop {
     path: PathBuf,
-    kept: Kept,
+    pub(super) kept: Kept,
     listeners: Listeners,
-    workers: Vec<WorkerHandle>,
-    shared: Arc<Shared>,
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) shared: Arc<Shared>,
     watch: Option<Watch>,
+    pub(super) servers_files: Option<Watch>,
     history: History,
     health: Health,
 }
@@ -70,6 +71,7 @@ impl Loop {
             workers,
             shared,
             watch: None,
+            servers_files: None,
             history: History::default(),
             health,
         }
@@ -98,6 +100,14 @@ impl Loop {
                 () = changed_on_disk(&mut self.watch) => {
                     // Told in the log and the status.
                     let _ = self.take(Change::Reload).await;
+                }
+                () = changed_on_disk(&mut self.servers_files) => {
+                    self.servers_files_have_changed().await;
+                }
+                () = self.shared.names.changed() => {
+                    // Names of one change in DNS are answered one after the other.
+                    tokio::time::sleep(members::TOGETHER).await;
+                    self.names_have_changed().await;
                 }
                 _ = stop.changed() => break,
             }
@@ -228,21 +238,51 @@ impl Loop {
 
     /// All or nothing.
     async fn install(&mut self, config: Config, begun: Instant) -> Result<Applied, Rejected> {
+        let config = self.resolved(config).await;
+        let result = self.install_resolved(config, begun).await;
+        if result.is_err() {
+            self.follow_again();
+        }
+        result
+    }
+
+    async fn install_resolved(
+        &mut self,
+        config: Config,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
+        self.watch_servers_files(&config);
         if let Some(watch) = self.watching(&config) {
             watch.follow(&config);
         }
         self.shared.warn_of_what_needs_a_restart(&config);
         let candidate = self.candidate(config).await?;
         let sockets = self.bind(&candidate.running.config)?;
+        // From here on nothing can fail.
+        let fresh = candidate.fresh.clone();
+        let running = self.adopt(candidate, Some(sockets)).await;
+        self.shared.servers_files_are(&[]);
+        Ok(Applied {
+            generation: running.generation,
+            took: begun.elapsed(),
+            plugins: fresh,
+        })
+    }
+
+    /// Every worker runs it from here on.
+    pub(super) async fn adopt(
+        &mut self,
+        candidate: Candidate,
+        sockets: Option<Sockets>,
+    ) -> Arc<Running> {
         let Candidate {
             running,
             uploads,
             parts,
-            fresh,
             judges,
+            ..
         } = candidate;
         let running = Arc::new(running);
-        // From here on nothing can fail.
         self.kept.uploads = uploads;
         let previous = self.kept.running.replace(running.clone());
         running.set_weights();
@@ -252,16 +292,14 @@ impl Loop {
             }))
         });
         futures_util::future::join_all(installs).await;
-        self.listeners
-            .adopt(sockets, &running.config, &self.workers);
+        if let Some(sockets) = sockets {
+            self.listeners
+                .adopt(sockets, &running.config, &self.workers);
+        }
         self.shared.publish(running.clone(), &self.listeners);
         self.health.watch(members::plan(&running, judges));
         drop(previous);
-        Ok(Applied {
-            generation: running.generation,
-            took: begun.elapsed(),
-            plugins: fresh,
-        })
+        running
     }
 
     async fn candidate(&mut self, config: Config) -> Result<Candidate, Rejected> {
@@ -321,7 +359,7 @@ impl Loop {
         })
     }
 
-    fn running(&self) -> Arc<Running> {
+    pub(super) fn running(&self) -> Arc<Running> {
         self.kept
             .running
             .clone()
@@ -376,7 +414,7 @@ async fn changed_on_disk(watch: &mut Option<Watch>) {
 }
 
 /// Runs what compiles or reads files on a thread of its own.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Rejected> {
     tokio::task::spawn_blocking(work).await.map_err(|panic| {
@@ -387,7 +425,7 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-fn invalid(problems: Problems) -> Rejected {
+pub(super) fn invalid(problems: Problems) -> Rejected {
     Rejected {
         cause: Cause::Invalid,
         problems: problems.render(false),

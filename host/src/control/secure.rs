@@ -61,6 +61,17 @@ pub fn all(kept: &Kept, config: &Config) -> Found {
     found
 }
 
+/// Of one pool alone. Blocks: reads files.
+pub fn client(kept: &Kept, pool: &Pool) -> Result<Option<Arc<tls::Client>>, Problem> {
+    let mut found = Found {
+        tls: Secured::default(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let client = found.client(kept, pool);
+    found.problems.pop().map_or(Ok(client), Err)
+}
+
 impl Found {
     fn server(&mut self, kept: &Kept, listener: &Listener) -> Option<Arc<tls::Server>> {
         let settings = listener.tls.as_ref()?;
@@ -80,7 +91,7 @@ impl Found {
     /// The one that runs where nothing has changed: its sessions are worth keeping.
     fn client(&mut self, kept: &Kept, pool: &Pool) -> Option<Arc<tls::Client>> {
         let settings = pool.tls.as_ref()?;
-        let addresses = pool.servers.iter().map(|server| server.address.clone());
+        let addresses = pool.written_servers().map(|server| server.tls_address());
         let alpn = offered_to(pool);
         let fresh = match tls::Client::build(&pool.name, settings, alpn, addresses) {
             Ok(fresh) => fresh,

@@ -1,5 +1,6 @@
 //! What the loop publishes and everyone may read: the running generation, the last change, whether the workers answer.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::config::checked::{Bind, Secret};
+use crate::discovery::Names;
 use crate::pipeline::WorkerHandle;
 
 use super::change::{Applied, Rejected};
@@ -28,6 +30,10 @@ pub struct Shared {
     pub started: OffsetDateTime,
     begun: Instant,
     pub workers: Vec<WorkerHandle>,
+    /// What names of servers stand for.
+    pub names: Arc<Names>,
+    /// What is wrong with the servers files of pools.
+    servers_files: ArcSwap<BTreeMap<String, Vec<String>>>,
     /// How many workers the process was started with; fewer or more needs a restart.
     running: ArcSwapOption<Running>,
     addresses: ArcSwap<Vec<(String, Bind)>>,
@@ -55,6 +61,8 @@ impl Shared {
             started: OffsetDateTime::now_utc(),
             begun: Instant::now(),
             workers,
+            names: Arc::default(),
+            servers_files: ArcSwap::default(),
             running: ArcSwapOption::empty(),
             addresses: ArcSwap::default(),
             admin: watch::Sender::new(None),
@@ -94,6 +102,17 @@ impl Shared {
 
     pub(super) fn publish_history(&self, entries: Vec<HistoryEntry>) {
         self.history.store(Arc::new(entries));
+    }
+
+    /// What is wrong with the servers file of a pool; empty: nothing.
+    pub fn servers_file(&self, pool: &str) -> Vec<String> {
+        let known = self.servers_files.load();
+        known.get(pool).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn servers_files_are(&self, problems: &[(String, Vec<String>)]) {
+        let problems = problems.iter().cloned().collect();
+        self.servers_files.store(Arc::new(problems));
     }
 
     pub fn uptime(&self) -> Duration {

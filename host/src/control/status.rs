@@ -16,6 +16,7 @@ use crate::upstream::{Server, Vitals};
 use super::draft::{FULL_WEIGHT, hex};
 use super::generation::{Running, RunningPlugin};
 use super::shared::{Shared, rfc3339};
+use super::sources::{self, NameStatus, ServersFileStatus};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -72,6 +73,10 @@ pub struct PoolStatus {
     pub name: String,
     pub balancer: String,
     pub servers: Vec<ServerStatus>,
+    /// The names among its servers, as written.
+    pub names: Vec<NameStatus>,
+    /// Null: it has none.
+    pub servers_file: Option<ServersFileStatus>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -133,7 +138,10 @@ pub(super) fn of(shared: &Shared) -> Status {
             .map(|c| listeners(c, &shared.addresses()))
             .unwrap_or_default(),
         routes: config.map(|c| routes(c)).unwrap_or_default(),
-        pools: running.as_ref().map(|r| pools(r)).unwrap_or_default(),
+        pools: running
+            .as_ref()
+            .map(|r| pools(shared, r))
+            .unwrap_or_default(),
         plugins: running.as_ref().map(|r| plugins(r)).unwrap_or_default(),
     }
 }
@@ -207,13 +215,15 @@ fn routes(config: &Config) -> Vec<RouteStatus> {
     config.routes.iter().map(one).collect()
 }
 
-fn pools(running: &Running) -> Vec<PoolStatus> {
+fn pools(shared: &Shared, running: &Running) -> Vec<PoolStatus> {
     let config = &running.config;
     let pools = config.pools.iter().zip(&running.servers);
     let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
         name: pool.name.clone(),
         balancer: plugin_name(config, &pool.balancer),
         servers: pool.servers.iter().zip(live).map(server).collect(),
+        names: sources::names(shared, pool),
+        servers_file: sources::servers_file(shared, pool),
     };
     pools.map(one).collect()
 }

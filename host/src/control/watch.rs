@@ -50,7 +50,13 @@ impl Watch {
     /// Watches what `config` is made of, beside what was watched before: a file that a refused candidate named may be
     /// mended.
     pub fn follow(&mut self, config: &Config) {
-        for file in files(config) {
+        self.follow_files(files(config));
+    }
+
+    /// The same of these files, whose paths may be relative.
+    pub fn follow_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let files = files.into_iter();
+        for file in files.filter_map(|file| std::path::absolute(file).ok()) {
             let folder = file.parent().map(Path::to_owned).unwrap_or_default();
             if self.folders.insert(folder.clone())
                 && let Err(error) = self.watcher.watch(&folder, RecursiveMode::NonRecursive)
@@ -104,6 +110,5 @@ fn files(config: &Config) -> Vec<PathBuf> {
     let pages = listeners.flat_map(|listener| &listener.error_pages);
     let pages = pages.map(|page| &page.path);
     let all = plugins.chain(pages).chain([&config.source.path]);
-    all.filter_map(|path| std::path::absolute(path).ok())
-        .collect()
+    all.cloned().collect()
 }

@@ -83,13 +83,15 @@ pub struct Reach {
     pub proxy: Option<proxy::Version>,
     /// None: plain.
     pub tls: Option<Arc<tls::Connector>>,
+    /// The Host of its probes, where that is not its address.
+    pub host: Option<Arc<str>>,
 }
 
 impl Reach {
     /// Whether it is the same way.
     pub(crate) fn is(&self, other: &Reach) -> bool {
         let identity = |reach: &Reach| reach.tls.as_ref().map(|tls| tls.identity().to_owned());
-        self.proxy == other.proxy && identity(self) == identity(other)
+        self.proxy == other.proxy && self.host == other.host && identity(self) == identity(other)
     }
 }
 

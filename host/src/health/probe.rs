@@ -58,6 +58,7 @@ async fn ask(
         (Some(port), Some((host, _))) => format!("{host}:{port}"),
         _ => address.to_owned(),
     };
+    let host = reach.host.as_deref().unwrap_or(address);
     let socket = match dial(&at, reach).await {
         Ok(socket) => socket,
         Err(error) if is_our_own(&error) => return Err(NoSocket(error)),
@@ -72,7 +73,7 @@ async fn ask(
     };
     Ok(match settings.kind {
         ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
-        ProbeKind::Http => match request_over(socket, settings, address).await {
+        ProbeKind::Http => match request_over(socket, settings, host).await {
             Ok(answer) => look_at(settings, answer, judged).await,
             Err(words) => Seen::nothing(Err(words)),
         },

@@ -1,4 +1,4 @@
-//! Connections to servers: a `host:port`, or a `unix:PATH`, becomes a connected socket.
+//! Connections to servers: an `IP:port`, or a `unix:PATH`, becomes a connected socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,23 +10,19 @@ use super::Stream;
 /// What stands before the path of a Unix socket.
 pub const UNIX: &str = "unix:";
 
-/// Connects to `address`, `host:port` or `unix:PATH`; each address of a name is tried in turn (a name is resolved at every call, so a
-/// change in DNS is followed at once). Without a deadline: the caller has one.
+/// Connects to `address`, `IP:port` or `unix:PATH`. Names are resolved before there is anything to connect for, so one that comes here
+/// is refused. Without a deadline: the caller has one.
 pub async fn dial(address: &str) -> io::Result<Stream> {
     if let Some(path) = address.strip_prefix(UNIX) {
         return UnixStream::connect(path).await.map(Stream::Unix);
     }
-    if let Ok(address) = address.parse::<SocketAddr>() {
-        return connect(address).await;
+    match address.parse::<SocketAddr>() {
+        Ok(address) => connect(address).await,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a name that was not resolved",
+        )),
     }
-    let mut last = None;
-    for address in tokio::net::lookup_host(address).await? {
-        match connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 async fn connect(address: SocketAddr) -> io::Result<Stream> {
@@ -47,14 +43,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_is_resolved() {
+    async fn an_address_is_connected_to_and_a_name_is_not() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stream = dial(&format!("localhost:{port}")).await.unwrap();
-        let Stream::Tcp(stream) = stream else {
-            panic!("{stream:?}");
+        let address = listener.local_addr().unwrap();
+        let Stream::Tcp(stream) = dial(&address.to_string()).await.unwrap() else {
+            panic!("no TCP");
         };
-        assert_eq!(stream.peer_addr().unwrap().port(), port);
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let name = format!("localhost:{}", address.port());
+        let error = dial(&name).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[tokio::test]

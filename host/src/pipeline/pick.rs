@@ -59,7 +59,10 @@ fn ask<'a>(
             Some(server) if server.takes_users() && !tried.contains(&slot) => Said::Usable(server),
             Some(_) => Said::Unusable(slot),
             None => {
-                balancer.picked_stranger(index, slot);
+                // It may know servers already that came after this request's site.
+                if !pool.retired.get() {
+                    balancer.picked_stranger(index, slot);
+                }
                 Said::Nothing
             }
         },

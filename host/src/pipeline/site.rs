@@ -80,8 +80,10 @@ pub struct RouteSite {
 pub struct ServerSite {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
-    /// `host:port`, or `unix:PATH`.
+    /// `IP:port`, or `unix:PATH`.
     pub address: Rc<str>,
+    /// `host:port` as it is written, where that is a name.
+    pub host: Option<Rc<str>>,
     /// 0: takes no new users.
     pub weight: u32,
     /// Only for when no other server can be used.
@@ -110,6 +112,8 @@ pub struct PoolSite {
     names: HashMap<Rc<str>, u32>,
     /// Where native round robin goes on.
     turn: Cell<usize>,
+    /// Another site has come, whose servers its balancer knows.
+    pub(super) retired: Cell<bool>,
     pub(super) breaker: Breaker,
 }
 
@@ -118,6 +122,7 @@ pub(super) struct Member {
     pub live: Arc<upstream::Server>,
     pub name: Rc<str>,
     pub address: Rc<str>,
+    host: Option<Rc<str>>,
     pub tls: Option<Arc<tls::Connector>>,
     /// What tells its connections from those to other places, or made otherwise.
     place: Rc<str>,
@@ -142,6 +147,11 @@ impl Site {
             trusted_proxies: Vec::new(),
             hold: Box::new(()),
         }
+    }
+
+    /// Another one is about to take its place; requests that hold it finish by it.
+    pub fn retire(&self) {
+        self.pools.iter().for_each(|pool| pool.retired.set(true));
     }
 
     pub fn listener(&self, name: &str) -> Option<&ListenerSite> {
@@ -185,6 +195,7 @@ impl PoolSite {
             slots,
             names: HashMap::new(),
             turn: Cell::new(0),
+            retired: Cell::new(false),
             breaker: Breaker::default(),
         }
     }
@@ -260,7 +271,7 @@ impl Member {
     pub fn host(&self) -> &str {
         match self.address.starts_with(net::dial::UNIX) {
             true => "localhost",
-            false => &self.address,
+            false => self.host.as_deref().unwrap_or(&self.address),
         }
     }
 
@@ -274,7 +285,8 @@ impl From<ServerSite> for Member {
         // Connections under other TLS settings, or plain ones, are others' though the address be the same.
         let place = match &server.tls {
             None => server.address.clone(),
-            Some(tls) => tls.identity().into(),
+            // One name may stand for many of them.
+            Some(tls) => format!("{} {}", tls.identity(), server.address).into(),
         };
         Member {
             live: server.live,
@@ -285,6 +297,7 @@ impl From<ServerSite> for Member {
             tls: server.tls,
             proxy: None,
             address: server.address,
+            host: server.host,
             has_weight: server.weight > 0,
             backup: server.backup,
         }

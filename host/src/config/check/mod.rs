@@ -14,7 +14,7 @@ mod health;
 mod listeners;
 mod names;
 mod plugins;
-mod pools;
+pub(super) mod pools;
 mod process;
 pub(super) mod routes;
 mod tls;
@@ -82,6 +82,7 @@ impl Check<'_> {
             listeners,
             routes,
             pools,
+            dns: Arc::new(process::dns(&file.dns.value)),
             shown: serde_json::Value::Null,
         }
     }

@@ -1,14 +1,17 @@
 //! `[[pool]]` sections and their servers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::health::passive;
 use super::uses::Uses;
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
 use crate::config::checked::{
-    HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
+    Discovered, HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
 };
-use crate::config::problem::{Located, Problem};
+use crate::config::lookup::SERVICE;
+use crate::config::problem::{Located, Problem, Problems};
+use crate::config::servers_file;
 use crate::config::written::{self, File};
 
 impl Check<'_> {
@@ -21,14 +24,15 @@ impl Check<'_> {
 
     fn written_pool(&mut self, written: &written::Pool, uses: &mut Uses) -> Pool {
         let name = written.name.as_ref().map_or("", |name| &name.value.0);
-        let servers = self.servers(written, name);
+        let servers = self.servers(written);
+        let discovered = self.discovered(written, &servers);
         self.check_http2(written);
         self.check_probed_port(written);
         self.check_watched(written);
         let timeouts = &written.timeouts.value;
         Pool {
             name: name.to_owned(),
-            balancer: self.balancer(written, name, &servers, uses),
+            balancer: self.balancer(written, name, (&servers, discovered.as_ref()), uses),
             sticky: written
                 .sticky
                 .given()
@@ -51,7 +55,17 @@ impl Check<'_> {
             panic_threshold: written.panic_threshold.value.0,
             proxy_protocol: written.proxy_protocol.value,
             on_marked_down: written.on_marked_down.value,
-            servers,
+            servers: match &discovered {
+                None => servers,
+                // Names stand for nothing yet.
+                Some(discovered) => discovered
+                    .own
+                    .iter()
+                    .chain(&discovered.listed)
+                    .cloned()
+                    .collect(),
+            },
+            discovered,
             tls: self.pool_tls(written),
             span: written.span.clone(),
         }
@@ -112,7 +126,7 @@ impl Check<'_> {
             .health
             .given()
             .and_then(|probe| probe.value.port.given());
-        let mut servers = written.servers.iter().flat_map(|list| &list.value);
+        let mut servers = written.servers.given().into_iter().flat_map(|list| &list.value);
         let is_unix = |server: &Located<written::Server>| {
             let address = server.value.address.as_ref();
             address.is_some_and(|address| address.value.0.starts_with("unix:"))
@@ -131,45 +145,64 @@ impl Check<'_> {
         self.plugin_use(plugin, pool, uses)
     }
 
-    fn servers(&mut self, written: &written::Pool, pool: &str) -> Vec<Server> {
-        let Some(list) = &written.servers else {
+    fn servers(&mut self, written: &written::Pool) -> Vec<Server> {
+        let Some(list) = written.servers.given() else {
+            self.check_for_servers(written);
             return Vec::new();
         };
-        if list.value.is_empty() {
+        if list.value.is_empty() && written.servers_file.is_absent() {
             self.problem(Problem::at(
                 list.span.clone(),
                 "a pool without servers can answer nothing",
                 "add one: servers = [{ address = \"10.0.0.7:8080\" }]",
             ));
         }
-        let names = list.value.iter().filter_map(|written| {
-            let name = server_name(&written.value)?;
-            let message = format!("the server name {:?} is taken in pool {pool:?}", name.value);
-            Some((name.value.clone(), name.located(message)))
-        });
-        let remedy = "give each server of a pool a `name` of its own; without one it is called by its address";
-        refuse_twice(names, remedy, self.problems);
-        list.value
-            .iter()
-            .map(|written| self.server(&written.value))
-            .collect()
+        let mut listed = Listed {
+            folder: self.source.folder(),
+            problems: self.problems,
+        };
+        listed.servers(&list.value)
     }
 
-    fn server(&self, written: &written::Server) -> Server {
-        let labels = written.labels.value.0.iter();
-        let address = written.address.as_ref().map_or("", |a| &a.value.0);
-        Server {
-            name: server_name(written).map_or(String::new(), |name| name.value),
-            address: match address.strip_prefix("unix:") {
-                Some(path) => format!("unix:{}", self.source.folder().join(path).display()),
-                None => address.to_owned(),
-            },
-            weight: written.weight.value.0 as u32,
-            backup: written.backup.value,
-            labels: labels
-                .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
-                .collect(),
+    /// They have to come from somewhere.
+    fn check_for_servers(&mut self, written: &written::Pool) {
+        // A key that is there under a wrong name is not missing too.
+        let meant = |p: &Problem| {
+            let here = p.span.as_ref().is_some_and(|span| {
+                written.span.start <= span.start && span.end <= written.span.end
+            });
+            here && p.message.starts_with("unknown key") && p.remedy.contains("`servers`")
+        };
+        let told = self.problems.list.iter().any(meant);
+        if written.servers.is_absent() && written.servers_file.is_absent() && !told {
+            self.problem(Problem::at(
+                written.span.clone(),
+                "[[pool]] lacks `servers`",
+                "add `servers`: a list, each item a server as a table; or `servers-file`",
+            ));
         }
+    }
+
+    fn discovered(&mut self, written: &written::Pool, own: &[Server]) -> Option<Discovered> {
+        let folder = self.source.folder();
+        let file = written.servers_file.given();
+        let file = file.map(|file| file.located(folder.join(&file.value.value)));
+        let listed = file
+            .as_ref()
+            .map(|file| servers_file::read(&file.value, folder, own));
+        let listed = listed.map(|read| {
+            read.unwrap_or_else(|problems| {
+                self.problems.adopt(problems);
+                Vec::new()
+            })
+        });
+        let named = own.iter().any(|server| server.lookup().is_some());
+        (named || file.is_some()).then(|| Discovered {
+            own: own.to_vec(),
+            listed: listed.unwrap_or_default(),
+            file: file.map(|file| file.value),
+            most: written.max_addresses.value.0 as usize,
+        })
     }
 
     /// As HAProxy's `roundrobin`, what is used by default honours weights.
@@ -177,17 +210,22 @@ impl Check<'_> {
         &mut self,
         written: &written::Pool,
         pool: &str,
-        servers: &[Server],
+        (servers, discovered): (&[Server], Option<&Discovered>),
         uses: &mut Uses,
     ) -> PluginUse {
         let differ = servers
             .windows(2)
             .any(|pair| pair[0].weight != pair[1].weight);
         let grow = !written.slow_start.value.0.is_zero();
+        // Weights that are yet to come.
+        let told = discovered.is_some_and(|discovered| {
+            let services = |server: &Server| server.address.starts_with(SERVICE);
+            discovered.file.is_some() || discovered.own.iter().any(services)
+        });
         // A judge gives shares of the weight.
         let judged = written.health.given();
         let judged = judged.is_some_and(|health| health.value.plugin.given().is_some());
-        let default = if differ || grow || judged {
+        let default = if differ || grow || told || judged {
             WEIGHTED
         } else {
             ROUND_ROBIN
@@ -202,6 +240,68 @@ impl Check<'_> {
             value: crate::base::ids::PluginIndex(0),
             span: written.span.clone(),
         })
+    }
+}
+
+/// A list of servers, in whichever file.
+pub(in crate::config) struct Listed<'a> {
+    /// Where relative paths start.
+    pub folder: &'a Path,
+    pub problems: &'a mut Problems,
+}
+
+impl Listed<'_> {
+    pub(in crate::config) fn servers(&mut self, list: &[Located<written::Server>]) -> Vec<Server> {
+        let names = list.iter().filter_map(|written| {
+            let name = server_name(&written.value)?;
+            let message = format!("the server name {:?} is taken in this pool", name.value);
+            Some((name.value.clone(), name.located(message)))
+        });
+        refuse_twice(names, NAME_IT, self.problems);
+        list.iter()
+            .map(|written| self.server(&written.value))
+            .collect()
+    }
+
+    fn server(&self, written: &written::Server) -> Server {
+        let labels = written.labels.value.0.iter();
+        let address = written.address.as_ref().map_or("", |a| &a.value.0);
+        Server {
+            name: server_name(written).map_or(String::new(), |name| name.value),
+            address: match address.strip_prefix("unix:") {
+                Some(path) => format!("unix:{}", self.folder.join(path).display()),
+                None => address.to_owned(),
+            },
+            resolved_from: None,
+            weight: written.weight.value.0 as u32,
+            backup: written.backup.value,
+            labels: labels
+                .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
+                .collect(),
+        }
+    }
+}
+
+const NAME_IT: &str =
+    "give each server of a pool a `name` of its own; without one it is called by its address";
+
+/// Reports servers of another file whose names the configuration has given.
+pub(in crate::config) fn refuse_taken(
+    list: &[Located<written::Server>],
+    own: &[Server],
+    problems: &mut Problems,
+) {
+    let names = list
+        .iter()
+        .filter_map(|written| server_name(&written.value));
+    for name in names {
+        if own.iter().any(|server| server.name == name.value) {
+            let message = format!(
+                "the server name {:?} is taken by one of the pool's own `servers`",
+                name.value
+            );
+            problems.push(Problem::at(name.span, message, NAME_IT));
+        }
     }
 }
 

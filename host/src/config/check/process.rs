@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::Check;
-use crate::config::checked::{AccessTarget, Admin, Log, Proxy, Secret};
+use crate::config::checked::{AccessTarget, Admin, Dns, Log, Proxy, Secret};
 use crate::config::edge::ListenerBind;
 use crate::config::problem::{Located, Problem, Span};
 use crate::config::written::{self, File};
@@ -20,6 +20,21 @@ pub(super) fn proxy(written: &written::Proxy) -> Proxy {
         drain_timeout: written.drain_timeout.value.0,
         watch: written.watch.value,
         trusted_proxies: networks.map(|network| network.value).collect(),
+    }
+}
+
+pub(super) fn dns(written: &written::Dns) -> Dns {
+    let min_ttl = written.min_ttl.value.0;
+    Dns {
+        servers: written.servers.value.iter().map(|s| s.value.0).collect(),
+        timeout: written.timeout.value.0,
+        min_ttl,
+        // The lower bound is the stronger one.
+        max_ttl: written.max_ttl.value.0.max(min_ttl),
+        hold_missing: written.hold_missing.value.0,
+        hold_failing: written.hold_failing.given().map(|hold| hold.value.0),
+        wait: written.wait.value.0,
+        family: written.family.value,
     }
 }
 

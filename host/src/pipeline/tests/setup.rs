@@ -196,6 +196,7 @@ impl Setup {
                 live: self.live.server(identity).unwrap(),
                 name: name.as_str().into(),
                 address: address.to_string().into(),
+                host: None,
                 weight: self.weights.get(at).copied().unwrap_or(1),
                 backup: self.backups.get(at).copied().unwrap_or(false),
                 tls: None,
