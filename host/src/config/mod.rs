@@ -10,6 +10,7 @@ mod check;
 pub mod checked;
 mod choice;
 mod edge;
+pub mod edits;
 mod nearest;
 mod probing;
 pub mod problem;

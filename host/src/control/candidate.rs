@@ -9,6 +9,7 @@ use crate::base::ids::{Generation, PluginIndex};
 use crate::config::checked::{
     HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Pool, ProxyOut, Route,
 };
+use crate::config::edits::Edits;
 use crate::config::{Config, Problem, Problems};
 use crate::http::h2 as http2;
 use crate::net::proxy;
@@ -56,7 +57,9 @@ impl Candidate {
         mut snapshots: Snapshots,
     ) -> Result<Candidate, Problems> {
         let Draft {
+            written,
             config,
+            edits,
             servers,
             parts,
             mut problems,
@@ -80,7 +83,7 @@ impl Candidate {
         Ok(assemble(
             kept.workers,
             generation,
-            config,
+            (written, config, edits),
             (servers, tls),
             plugins,
             uploads,
@@ -165,7 +168,7 @@ fn refused_route<'a>(config: &'a Config, plugin: &Plugin, words: &str) -> Option
 fn assemble(
     workers: usize,
     generation: Generation,
-    config: Arc<Config>,
+    (written, config, edits): (Arc<Config>, Arc<Config>, Edits),
     (servers, tls): (Vec<Vec<Arc<Server>>>, Secured),
     plugins: Vec<Instances>,
     uploads: HashMap<String, Upload>,
@@ -199,7 +202,9 @@ fn assemble(
     }
     let running = Running {
         generation,
+        written,
         config,
+        edits,
         plugins: running,
         servers,
         tls,
@@ -258,6 +263,7 @@ impl WorkerParts {
                 .map(|((p, s), tls)| instances.pool(p, s, tls.as_deref()))
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
+            drain_timeout: config.proxy.drain_timeout,
             hold: Box::new(Hold(held)),
         })
     }

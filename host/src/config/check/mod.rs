@@ -14,7 +14,7 @@ mod health;
 mod listeners;
 mod names;
 mod plugins;
-mod pools;
+pub(super) mod pools;
 mod process;
 pub(super) mod routes;
 mod tls;

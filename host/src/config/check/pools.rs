@@ -1,12 +1,14 @@
 //! `[[pool]]` sections and their servers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::health::passive;
-use super::uses::Uses;
+use super::uses::{Uses, shipped};
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
+use crate::base::ids::PluginIndex;
 use crate::config::checked::{
-    HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
+    Config, HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
 };
 use crate::config::problem::{Located, Problem};
 use crate::config::written::{self, File};
@@ -27,6 +29,7 @@ impl Check<'_> {
         Pool {
             name: name.to_owned(),
             balancer: self.balancer(written, name, &servers, uses),
+            balancer_by_default: written.balancer.is_absent(),
             sticky: written
                 .sticky
                 .given()
@@ -105,25 +108,8 @@ impl Check<'_> {
         refuse_twice(names, remedy, self.problems);
         list.value
             .iter()
-            .map(|written| self.server(&written.value))
+            .map(|written| server(&written.value, self.source.folder()))
             .collect()
-    }
-
-    fn server(&self, written: &written::Server) -> Server {
-        let labels = written.labels.value.0.iter();
-        let address = written.address.as_ref().map_or("", |a| &a.value.0);
-        Server {
-            name: server_name(written).map_or(String::new(), |name| name.value),
-            address: match address.strip_prefix("unix:") {
-                Some(path) => format!("unix:{}", self.source.folder().join(path).display()),
-                None => address.to_owned(),
-            },
-            weight: written.weight.value.0 as u32,
-            backup: written.backup.value,
-            labels: labels
-                .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
-                .collect(),
-        }
     }
 
     /// As HAProxy's `roundrobin`, what is used by default honours weights.
@@ -134,11 +120,8 @@ impl Check<'_> {
         servers: &[Server],
         uses: &mut Uses,
     ) -> PluginUse {
-        let differ = servers
-            .windows(2)
-            .any(|pair| pair[0].weight != pair[1].weight);
         let grow = !written.slow_start.value.0.is_zero();
-        let default = if differ || grow {
+        let default = if differ(servers) || grow {
             WEIGHTED
         } else {
             ROUND_ROBIN
@@ -150,10 +133,48 @@ impl Check<'_> {
         let plugin = written_use.and_then(|name| self.plugin_use(name, pool, uses));
         // None is reported, and this stands for nothing.
         plugin.unwrap_or_else(|| Located {
-            value: crate::base::ids::PluginIndex(0),
+            value: PluginIndex(0),
             span: written.span.clone(),
         })
     }
+}
+
+/// A server as it was written; relative paths begin at `folder`.
+pub(in crate::config) fn server(written: &written::Server, folder: &Path) -> Server {
+    let labels = written.labels.value.0.iter();
+    let address = written.address.as_ref().map_or("", |a| &a.value.0);
+    Server {
+        name: server_name(written).map_or(String::new(), |name| name.value),
+        address: match address.strip_prefix("unix:") {
+            Some(path) => format!("unix:{}", folder.join(path).display()),
+            None => address.to_owned(),
+        },
+        weight: written.weight.value.0 as u32,
+        backup: written.backup.value,
+        labels: labels
+            .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
+            .collect(),
+    }
+}
+
+/// What a pool balances by that names nothing, once its servers have changed at run time: weights are honoured.
+pub(in crate::config) fn weigh_by_default(config: &mut Config, pool: usize) {
+    let pool = &mut config.pools[pool];
+    if !pool.balancer_by_default || !differ(&pool.servers) {
+        return;
+    }
+    let mut plugins = config.plugins.iter();
+    let known = plugins.position(|plugin| plugin.name == WEIGHTED);
+    let index = known.unwrap_or_else(|| {
+        config.plugins.push(shipped(WEIGHTED, &pool.span));
+        config.plugins.len() - 1
+    });
+    pool.balancer.value = PluginIndex(index as u32);
+}
+
+fn differ(servers: &[Server]) -> bool {
+    let mut pairs = servers.windows(2);
+    pairs.any(|pair| pair[0].weight != pair[1].weight)
 }
 
 fn server_name(written: &written::Server) -> Option<Located<String>> {
