@@ -62,6 +62,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     };
     let control = Control::start(parts, config).await?;
     let admin = tokio::spawn(keep_admin(control.clone()));
+    let socket = tokio::spawn(keep_admin_socket(control.clone()));
     let watchdog = tokio::spawn({
         let control = control.clone();
         async move { systemd::watchdog(|| control.answers()).await }
@@ -73,6 +74,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     drain(&control, &mut signals).await;
     watchdog.abort();
     admin.abort();
+    socket.abort();
     observers.flush();
     Ok(())
 }
@@ -168,6 +170,26 @@ fn start_admin(control: &Control, port: AdminPort) -> Option<(AdminPort, admin::
     }
 }
 
+/// Serves the admin socket as the running configuration has it.
+async fn keep_admin_socket(control: Control) {
+    let mut sockets = control.admin_socket();
+    loop {
+        let wanted = sockets.borrow_and_update().clone();
+        let serving = wanted.and_then(|socket| {
+            let started = socket
+                .duplicate()
+                .and_then(|socket| admin::start_socket(socket, Arc::new(control.clone())));
+            started
+                .map_err(|error| tracing::error!(%error, "the admin socket can't be served"))
+                .ok()
+        });
+        if sockets.changed().await.is_err() {
+            return;
+        }
+        drop(serving);
+    }
+}
+
 impl admin::Proxy for Control {
     fn status(&self) -> Arc<Status> {
         Arc::new(Control::status(self))
@@ -181,8 +203,8 @@ impl admin::Proxy for Control {
         Control::health(self, pool)
     }
 
-    fn change(&self, change: Change) -> admin::ChangeFuture<'_> {
-        Box::pin(Control::change(self, change))
+    fn change(&self, change: Change, by: String) -> admin::ChangeFuture<'_> {
+        Box::pin(Control::change(self, change, by))
     }
 
     fn config(&self) -> serde_json::Value {
@@ -241,10 +263,15 @@ impl Signals {
 
 /// The control's log tells what came of it.
 async fn reload(control: &Control) {
-    systemd::ready(match control.change(Change::Reload).await {
-        Ok(_) => "serving",
-        Err(_) => "serving; the last reload was refused, the log says why",
-    });
+    systemd::ready(
+        match control
+            .change(Change::Reload, "signal HUP".to_owned())
+            .await
+        {
+            Ok(_) => "serving",
+            Err(_) => "serving; the last reload was refused, the log says why",
+        },
+    );
 }
 
 /// Lets go of what is in flight; a second signal cuts it.

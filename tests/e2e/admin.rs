@@ -247,6 +247,51 @@ fn one_can_go_back() {
 }
 
 #[test]
+fn one_can_go_back_though_the_plugins_file_is_gone() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let own = "[[plugin]]\nname = \"mine\"\npath = \"mine.wasm\"\n".to_owned();
+    let mut proxy = Setup::new(own + &site("mine", &[&a, &b]))
+        .file("mine.wasm", shipped("first"))
+        .start();
+    proxy.reconfigure(site("random", &[&b]));
+    std::fs::remove_file(proxy.path().join("mine.wasm")).expect("it is there");
+    let back = proxy.admin("POST", "/api/v1/rollback/1", b"");
+    assert_eq!(back.status(), 200, "{}", back.text());
+    assert_eq!(proxy.origins("/", 3), ["a", "a", "a"]);
+    assert_eq!(proxy.status()["plugins"][0]["source"], "uploaded");
+}
+
+#[test]
+fn it_explains_stickiness_and_passes_over_what_takes_no_requests() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let sticky =
+        "balancer = \"first\"\nsticky = { plugin = \"sticky-cookie\", cookie = \"SERVERID\" }";
+    let proxy = Proxy::start(
+        listener("raw", "mode = \"tcp\"\npool = \"app\"")
+            + &listener("web", "pool = \"app\"")
+            + &pool("app", sticky, &[&a, &b]),
+    );
+    let explain = |query: &str| {
+        let path = format!("/api/v1/explain?url=http://a.test/{query}");
+        proxy.admin("GET", &path, b"").json()
+    };
+    let fresh = explain("");
+    assert_eq!(
+        (&fresh["listener"], &fresh["server"]),
+        (&"web".into(), &"a".into())
+    );
+    let stuck = explain("&header=cookie:%20SERVERID=b");
+    assert_eq!(stuck["server"], "b", "{stuck}");
+    let raw = explain("&listener=raw");
+    assert!(
+        raw["error"]
+            .as_str()
+            .is_some_and(|e| e.contains("no requests")),
+        "{raw}"
+    );
+}
+
+#[test]
 fn the_configuration_is_shown_without_secrets() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(site("round-robin", &[&origin]));

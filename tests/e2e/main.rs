@@ -33,6 +33,7 @@ mod readme;
 mod reload;
 mod routing;
 mod service;
+mod steering;
 mod sticking;
 mod swap;
 mod tcp;

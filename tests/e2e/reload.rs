@@ -90,6 +90,25 @@ fn a_listener_comes_and_goes() {
 }
 
 #[test]
+fn what_a_listener_that_is_gone_still_has_is_cut_in_time() {
+    let origin = Origin::answering("slow", |_, stream| {
+        // It answers nothing, until the proxy goes away.
+        std::io::Read::read(stream, &mut [0; 1])?;
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    });
+    let patient = "[proxy]\nworkers = 2\ndrain-timeout = \"100ms\"\n".to_owned();
+    let one = patient + &site("round-robin", &[&origin]);
+    let mut proxy = Proxy::start(one.clone() + &listener("more", "pool = \"app\""));
+    let mut client = Client::connect(proxy.address("more"));
+    let request = b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write(request).expect("it is connected");
+    wait_until("it is under way", || origin.served() == 1);
+    proxy.reconfigure(&one);
+    assert!(client.closed(), "it is cut");
+    assert_eq!(proxy.logged("/endless")["fault"], "cut");
+}
+
+#[test]
 fn a_port_that_is_taken_refuses_the_whole_change() {
     let origin = Origin::named("a");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -45,6 +45,12 @@ fn its_file_has_its_permissions_and_goes_with_the_listener() {
     assert_eq!(file.permissions().mode() & 0o777, 0o640);
     proxy.reconfigure(both("unix-mode = \"0640\"\nmax-connections = 7"));
     assert!(socket.exists(), "it is kept across a reload");
+    proxy.reconfigure(both("unix-mode = \"0600\""));
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "other permissions are no other socket");
+    let path = socket.to_str().unwrap();
+    let answer = curl(&["--silent", "--unix-socket", path, "http://a.test/"]);
+    assert_eq!(answer, "a\n");
     proxy.reconfigure(web("", &origin));
     assert!(!socket.exists());
     proxy.reconfigure(both(""));

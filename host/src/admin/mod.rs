@@ -11,29 +11,37 @@
 //! | `exposition` | in which format metrics are told |
 //! | `page` | the page on `/` |
 //! | `socket` | bounds on connections |
+//! | `entry` | the Unix socket: HTTP there too, or HAProxy's runtime commands |
+//! | `words` | those commands |
+//! | `stat` | what runs, in the tables that HAProxy's tools read |
 
 mod answer;
+mod entry;
 mod explain;
 mod exposition;
 mod guard;
 mod page;
 mod routes;
 mod socket;
+mod stat;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::control::{Applied, Change, HistoryEntry, Rejected, Status};
 use crate::pipeline::{Explained, Question};
+use socket::{Door, Permits};
 
 /// What the admin surface needs of the running proxy.
 pub trait Proxy: Send + Sync + 'static {
@@ -42,8 +50,8 @@ pub trait Proxy: Send + Sync + 'static {
     fn metrics_text(&self) -> String;
     /// Whether traffic would be served; with a pool, whether a server of it is usable too. Err: why not.
     fn health(&self, pool: Option<&str>) -> Result<(), String>;
-    /// Answers once every worker runs the change, or nothing has changed.
-    fn change(&self, change: Change) -> ChangeFuture<'_>;
+    /// Answers once every worker runs the change, or nothing has changed. `by`: who asks for it.
+    fn change(&self, change: Change, by: String) -> ChangeFuture<'_>;
     /// The configuration that runs, without its secrets.
     fn config(&self) -> serde_json::Value;
     /// The last generations, the newest first.
@@ -55,12 +63,20 @@ pub trait Proxy: Send + Sync + 'static {
 pub type ExplainFuture<'a> = Pin<Box<dyn Future<Output = Result<Explained, String>> + Send + 'a>>;
 pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = Result<Applied, Rejected>> + Send + 'a>>;
 
-/// The running admin surface. Dropping it stops it: what is being answered gets a moment to end.
+/// The running admin port.
 pub struct Server {
     address: SocketAddr,
     token: Arc<ArcSwapOption<String>>,
+    _thread: Thread,
+}
+
+/// The running admin socket. Dropping it stops it, as it does the port.
+pub struct SocketServer(#[allow(dead_code, reason = "it is held to be dropped")] Thread);
+
+/// Dropping it stops what it serves: what is being answered gets a moment to end.
+struct Thread {
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    handle: Option<thread::JoinHandle<()>>,
 }
 
 /// Binds the admin port. The error names the address and the remedy.
@@ -94,25 +110,59 @@ pub fn start(
         ));
     }
     let token = Arc::new(ArcSwapOption::new(token.map(Arc::new)));
-    let router = routes::router(proxy, guard::Guard::new(address, token.clone()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let router = routes::guarded(proxy, guard::Guard::new(address, token.clone()));
     listener.set_nonblocking(true)?;
-    let listener = {
-        let _inside = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
-    };
-    let (stop, stopped) = oneshot::channel();
-    let thread = thread::Builder::new()
-        .name("admin".into())
-        .spawn(move || runtime.block_on(socket::serve(listener, router, stopped)))?;
+    let thread = Thread::start("admin", |stopped| async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let door = Door::Port(listener, Permits::new());
+        socket::serve(door, router, stopped).await;
+        Ok(())
+    })?;
     Ok(Server {
         address,
         token,
-        stop: Some(stop),
-        thread: Some(thread),
+        _thread: thread,
     })
+}
+
+/// Serves on a Unix socket that is bound already, whose file lets nobody in who may not do everything.
+pub fn start_socket(socket: UnixListener, proxy: Arc<dyn Proxy>) -> io::Result<SocketServer> {
+    let router = routes::open(proxy.clone());
+    socket.set_nonblocking(true)?;
+    let thread = Thread::start("admin-socket", |stopped| async move {
+        let socket = tokio::net::UnixListener::from_std(socket)?;
+        let (http, connections) = mpsc::channel(1);
+        let accepting = tokio::spawn(entry::accept(socket, proxy, http));
+        socket::serve(Door::Socket(connections), router, stopped).await;
+        accepting.abort();
+        Ok(())
+    })?;
+    Ok(SocketServer(thread))
+}
+
+impl Thread {
+    /// On a runtime of its own.
+    fn start<F>(
+        name: &'static str,
+        serve: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
+    ) -> io::Result<Thread>
+    where
+        F: Future<Output = io::Result<()>>,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let handle = thread::Builder::new().name(name.into()).spawn(move || {
+            if let Err(error) = runtime.block_on(serve(stopped)) {
+                tracing::error!(%error, thread = name, "the admin surface can't be served");
+            }
+        })?;
+        Ok(Thread {
+            stop: Some(stop),
+            handle: Some(handle),
+        })
+    }
 }
 
 impl Server {
@@ -129,10 +179,10 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.handle.take() {
             let _ = thread.join();
         }
     }

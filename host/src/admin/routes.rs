@@ -5,22 +5,25 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, patch, post, put};
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::base::ids::Generation;
+use crate::config::edits::Weight;
 use crate::control::{Applied, Cause, Change, Rejected};
 use crate::pipeline::Explained;
 use crate::upstream::vitals::Wanted;
 
 use super::answer::{self, Refusal};
 use super::guard::{self, Guard};
+use super::socket::Who;
 use super::{Proxy, explain, exposition, page};
 
 /// The largest `.wasm` that may be sent.
@@ -34,7 +37,19 @@ struct Desk {
     waiting: Arc<Semaphore>,
 }
 
-pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
+/// For the port.
+pub fn guarded(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
+    router(proxy)
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .layer(middleware::map_response(answer::harden))
+}
+
+/// For the socket: who can open it may do everything.
+pub fn open(proxy: Arc<dyn Proxy>) -> Router {
+    router(proxy).layer(middleware::map_response(answer::harden))
+}
+
+fn router(proxy: Arc<dyn Proxy>) -> Router {
     let desk = Desk {
         proxy,
         waiting: Arc::new(Semaphore::new(MOST_WAITING)),
@@ -50,7 +65,11 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/pools", get(pools))
-        .route("/api/v1/pools/{pool}/servers/{server}", patch(set_server))
+        .route("/api/v1/pools/{pool}/servers", post(add_server))
+        .route(
+            "/api/v1/pools/{pool}/servers/{server}",
+            patch(set_server).delete(remove_server),
+        )
         .route("/api/v1/plugins", get(plugins))
         .route("/api/v1/config", get(config))
         .route("/api/v1/plugins/{name}", put(swap))
@@ -61,8 +80,6 @@ pub fn router(proxy: Arc<dyn Proxy>, guard: Guard) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
-        .layer(middleware::from_fn_with_state(guard, guard::guard))
-        .layer(middleware::map_response(answer::harden))
 }
 
 async fn asset(kind: &'static str, text: &'static str) -> Response {
@@ -102,6 +119,7 @@ async fn plugins(State(desk): State<Desk>) -> Response {
 async fn swap(
     State(desk): State<Desk>,
     Path(name): Path<String>,
+    ConnectInfo(who): ConnectInfo<Who>,
     body: Body,
 ) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
@@ -113,7 +131,7 @@ async fn swap(
         ));
     }
     let wasm = Vec::from(wasm);
-    desk.change(Change::Plugin { name, wasm }, turn).await
+    desk.change(Change::Plugin { name, wasm }, who, turn).await
 }
 
 /// The whole body; what announces itself as too large is not waited for.
@@ -138,51 +156,111 @@ async fn receive(body: Body) -> Result<Bytes, Refusal> {
     })
 }
 
-async fn reload(State(desk): State<Desk>) -> Result<Json<Done>, Refusal> {
+async fn reload(
+    State(desk): State<Desk>,
+    ConnectInfo(who): ConnectInfo<Who>,
+) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
-    desk.change(Change::Reload, turn).await
+    desk.change(Change::Reload, who, turn).await
 }
 
 /// What is to be changed of a server.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
-    state: Word,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Ready,
-    Drain,
-    Maint,
+    state: Option<String>,
+    /// 10, or "50%".
+    weight: Option<Value>,
 }
 
 async fn set_server(
     State(desk): State<Desk>,
     Path((pool, server)): Path<(String, String)>,
+    ConnectInfo(who): ConnectInfo<Who>,
     body: Bytes,
 ) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
-    let wish: Wish = serde_json::from_slice(&body).map_err(|error| {
+    let bad = |error: String| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
             format!(
-                "the body is not understood: {error}; send {{\"state\": \"ready\"}}, \"drain\" or \"maint\"; nothing has changed"
+                "the body is not understood: {error}; send {{\"state\": \"ready\"}}, \"drain\" or \"maint\", {{\"weight\": 10}} or \"50%\", or \
+                 both; nothing has changed"
             ),
         )
-    })?;
-    let wanted = match wish.state {
-        Word::Ready => Wanted::Ready,
-        Word::Drain => Wanted::Drain,
-        Word::Maint => Wanted::Maint,
     };
+    let wish: Wish = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let wanted = wish
+        .state
+        .as_deref()
+        .map(|word| Wanted::named(word).ok_or_else(|| bad(format!("there is no state {word:?}"))));
+    let weight = wish
+        .weight
+        .as_ref()
+        .map(|given| weight(given).ok_or_else(|| bad(format!("{given} is no weight"))));
+    let (wanted, weight) = (wanted.transpose()?, weight.transpose()?);
+    if wanted.is_none() && weight.is_none() {
+        return Err(bad("it names neither a state nor a weight".to_owned()));
+    }
     let change = Change::Server {
         pool,
         server,
         wanted,
+        weight,
     };
-    desk.change(change, turn).await
+    desk.change(change, who, turn).await
+}
+
+fn weight(given: &Value) -> Option<Weight> {
+    match given {
+        Value::Number(number) => u32::try_from(number.as_u64()?).ok().map(Weight::To),
+        Value::String(text) => Weight::parse(text),
+        _ => None,
+    }
+}
+
+/// The body is what `servers` of the configuration has for one, as JSON; and its state, where that is not to be ready.
+async fn add_server(
+    State(desk): State<Desk>,
+    Path(pool): Path<String>,
+    ConnectInfo(who): ConnectInfo<Who>,
+    body: Bytes,
+) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    let bad = |error: String| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "the body is not understood: {error}; send {{\"name\": \"web3\", \"address\": \"10.0.0.3:80\"}}, with the keys that a server \
+                 has in the config, and {{\"state\": \"maint\"}} to have it wait; nothing has changed"
+            ),
+        )
+    };
+    let mut server: Map<String, Value> =
+        serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let wanted = match server.remove("state") {
+        None => Wanted::Ready,
+        Some(state) => {
+            let wanted = state.as_str().and_then(Wanted::named);
+            wanted.ok_or_else(|| bad(format!("there is no state {state}")))?
+        }
+    };
+    let change = Change::Add {
+        pool,
+        server,
+        wanted,
+    };
+    desk.change(change, who, turn).await
+}
+
+async fn remove_server(
+    State(desk): State<Desk>,
+    Path((pool, server)): Path<(String, String)>,
+    ConnectInfo(who): ConnectInfo<Who>,
+) -> Result<Json<Done>, Refusal> {
+    let turn = desk.turn()?;
+    let change = Change::Remove { pool, server };
+    desk.change(change, who, turn).await
 }
 
 async fn config(State(desk): State<Desk>) -> Response {
@@ -196,10 +274,11 @@ async fn history(State(desk): State<Desk>) -> Response {
 async fn rollback(
     State(desk): State<Desk>,
     Path(generation): Path<u64>,
+    ConnectInfo(who): ConnectInfo<Who>,
 ) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
     let to = Generation(generation);
-    desk.change(Change::Rollback { to }, turn).await
+    desk.change(Change::Rollback { to }, who, turn).await
 }
 
 async fn explain(
@@ -216,7 +295,8 @@ async fn unknown() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; known: /, /healthz, /metrics, /api/v1/status, /api/v1/pools, /api/v1/plugins, PUT \
-         /api/v1/plugins/{name}, /api/v1/config, PATCH /api/v1/pools/{pool}/servers/{server}, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
+         /api/v1/plugins/{name}, /api/v1/config, POST /api/v1/pools/{pool}/servers, PATCH and DELETE \
+         /api/v1/pools/{pool}/servers/{server}, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
     )
 }
 
@@ -247,10 +327,15 @@ impl Desk {
         })
     }
 
-    async fn change(&self, change: Change, turn: Turn) -> Result<Json<Done>, Refusal> {
+    async fn change(
+        &self,
+        change: Change,
+        Who(by): Who,
+        turn: Turn,
+    ) -> Result<Json<Done>, Refusal> {
         let proxy = self.proxy.clone();
         let task = tokio::spawn(async move {
-            let result = proxy.change(change).await;
+            let result = proxy.change(change, by).await;
             drop(turn);
             result
         });
@@ -286,6 +371,10 @@ fn refusal(rejected: Rejected) -> Refusal {
         Cause::UnknownGeneration => (
             StatusCode::NOT_FOUND,
             "that generation is not kept; nothing has changed",
+        ),
+        Cause::UnknownPool => (
+            StatusCode::NOT_FOUND,
+            "there is no such pool; nothing has changed",
         ),
         Cause::UnknownServer => (
             StatusCode::NOT_FOUND,

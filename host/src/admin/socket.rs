@@ -1,19 +1,19 @@
-//! Connections to the admin port: a bounded number at one time, each dropped when nothing moves on it for a while, so that
-//! who can reach the port cannot use up the process's file descriptors.
+//! Connections to the admin surface, by TCP or over its Unix socket: a bounded number at one time, each dropped when nothing moves on
+//! it for a while, so that who can reach it cannot use up the process's file descriptors.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Open connections at one time; further ones wait in the listen queue.
@@ -23,14 +23,15 @@ const IDLE: Duration = Duration::from_secs(120);
 /// How long answers that are under way when the surface is stopped may take.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Who is connected, for log and history.
+#[derive(Clone, Debug)]
+pub struct Who(pub String);
+
 /// Serves until `stopped` resolves or its sender is dropped.
-pub async fn serve(listener: TcpListener, router: Router, stopped: oneshot::Receiver<()>) {
+pub async fn serve(door: Door, router: Router, stopped: oneshot::Receiver<()>) {
     let (ended, end) = oneshot::channel::<()>();
-    let bounded = Bounded {
-        listener,
-        permits: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-    };
-    let serving = axum::serve(bounded, router).with_graceful_shutdown(async move {
+    let service = router.into_make_service_with_connect_info::<Who>();
+    let serving = axum::serve(door, service).with_graceful_shutdown(async move {
         let _ = stopped.await;
         drop(ended);
     });
@@ -44,45 +45,85 @@ pub async fn serve(listener: TcpListener, router: Router, stopped: oneshot::Rece
     }
 }
 
-struct Bounded {
-    listener: TcpListener,
-    permits: Arc<Semaphore>,
+/// Where HTTP comes from.
+pub enum Door {
+    Port(TcpListener, Permits),
+    /// Those of the socket's connections that speak it.
+    Socket(mpsc::Receiver<(Connection, Who)>),
 }
 
-impl Listener for Bounded {
+#[derive(Clone)]
+pub struct Permits(Arc<Semaphore>);
+
+impl Permits {
+    pub fn new() -> Permits {
+        Permits(Arc::new(Semaphore::new(MOST_CONNECTIONS)))
+    }
+
+    pub async fn one(&self) -> OwnedSemaphorePermit {
+        let permit = self.0.clone().acquire_owned().await;
+        permit.expect("the semaphore is never closed")
+    }
+}
+
+impl Listener for Door {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = Who;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let permit = self
-            .permits
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        // tokio's own accept loop, which waits a second when the process has no descriptor left.
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection::new(stream, permit), peer)
+    async fn accept(&mut self) -> (Connection, Who) {
+        match self {
+            Door::Port(listener, permits) => {
+                let permit = permits.one().await;
+                // tokio's own accept loop, which waits a second when the process has no descriptor left.
+                let (stream, peer) = Listener::accept(listener).await;
+                let connection = Connection::new(stream, permit);
+                (connection, Who(format!("admin port, {peer}")))
+            }
+            Door::Socket(connections) => match connections.recv().await {
+                Some(connection) => connection,
+                None => std::future::pending().await,
+            },
+        }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<Who> {
+        Ok(Who("admin".to_owned()))
     }
 }
 
-struct Connection {
-    stream: TcpStream,
+impl Connected<IncomingStream<'_, Door>> for Who {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Who {
+        stream.remote_addr().clone()
+    }
+}
+
+/// A connected socket of either kind.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl Wire for TcpStream {}
+impl Wire for UnixStream {}
+
+pub struct Connection {
+    stream: Box<dyn Wire>,
+    /// Was read of it already, and is to be read again.
+    ahead: Vec<u8>,
     idle: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
+    pub fn new(stream: impl Wire + 'static, permit: OwnedSemaphorePermit) -> Connection {
         Connection {
-            stream,
+            stream: Box::new(stream),
+            ahead: Vec::new(),
             idle: Box::pin(sleep(IDLE)),
             _permit: permit,
         }
+    }
+
+    /// Has these bytes read once more, before what is still to come.
+    pub fn put_back(&mut self, bytes: Vec<u8>) {
+        self.ahead = bytes;
     }
 
     /// Errs once nothing has moved for too long; asks to be polled again then.
@@ -102,6 +143,12 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let most = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..most]);
+            self.ahead.drain(..most);
+            return Poll::Ready(Ok(()));
+        }
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Pending => self.overdue(cx).map(Err),
             done => {

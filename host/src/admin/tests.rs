@@ -23,6 +23,7 @@ impl Proxy for Fake {
             uptime_seconds: 1,
             workers: 2,
             draining: false,
+            connections: 0,
             config: "<tidegate.toml>".into(),
             last_change: None,
             listeners: Vec::new(),
@@ -60,7 +61,7 @@ impl Proxy for Fake {
         })
     }
 
-    fn change(&self, change: Change) -> ChangeFuture<'_> {
+    fn change(&self, change: Change, _: String) -> ChangeFuture<'_> {
         Box::pin(async move {
             if let Change::Plugin { name, .. } = &change
                 && name == "refused"

@@ -90,7 +90,7 @@ pub struct ConfigFile {
 
 #[derive(Args)]
 pub struct Ctl {
-    /// The admin surface [env: TIDEGATE_ADMIN] [default: http://127.0.0.1:9901]
+    /// The admin port, or its socket as unix:PATH, which needs no token [env: TIDEGATE_ADMIN] [default: http://127.0.0.1:9901]
     #[arg(long, value_name = "URL", global = true)]
     pub admin: Option<String>,
     /// The admin token, for changes; the environment hides it from `ps` [env: TIDEGATE_TOKEN]
@@ -154,6 +154,45 @@ pub enum CtlCommand {
         /// POOL/SERVER
         server: String,
     },
+    /// Give a server another weight; it stays across reloads until the config says something else of the server
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl weight app/web1 50
+  tidegate ctl --admin unix:/run/tidegate/admin.sock weight app/web1 50%     # of what the config says")]
+    Weight {
+        /// POOL/SERVER
+        server: String,
+        /// 0 to 256, or per cent of what the config says; 0: no new users
+        weight: String,
+    },
+    /// Add a server to a pool; it stays across reloads until the config has one of that name, and ends with the process
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl add app/web3 10.0.0.3:80
+  TIDEGATE_TOKEN=… tidegate ctl add app/web4 10.0.0.4:80 --weight 5 --label zone=b --state maint")]
+    Add {
+        /// POOL/SERVER
+        server: String,
+        /// HOST:PORT, or unix:PATH
+        address: String,
+        /// 0 to 256
+        #[arg(long)]
+        weight: Option<u32>,
+        /// Used only when no other server is usable
+        #[arg(long)]
+        backup: bool,
+        /// Text for balancers, KEY=VALUE; as often as needed
+        #[arg(long, value_name = "LABEL")]
+        label: Vec<String>,
+        /// How it begins: ready, drain or maint
+        #[arg(long, default_value = "ready")]
+        state: String,
+    },
+    /// Take a server out of its pool; what is in flight there ends as it began
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl remove app/web3")]
+    Remove {
+        /// POOL/SERVER
+        server: String,
+    },
     /// Say which route, filters, pool and server a request would get now, and why
     #[command(after_help = "Examples:
   tidegate ctl explain http://shop.example/cart
@@ -167,7 +206,7 @@ pub enum CtlCommand {
         /// A header of it, NAME: VALUE; as often as needed
         #[arg(long, value_name = "HEADER")]
         header: Vec<String>,
-        /// The listener that takes it; without it the first one
+        /// The listener that takes it; without it the first one that takes requests
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
         /// The client's IP address

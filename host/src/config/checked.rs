@@ -80,6 +80,8 @@ pub struct Network {
 pub struct Admin {
     pub bind: SocketAddr,
     pub token: Option<Secret>,
+    /// Joined with the config file's folder already.
+    pub socket: Option<Located<PathBuf>>,
 }
 
 /// A text that is not shown.
@@ -373,6 +375,8 @@ pub enum ValueMatch {
 pub struct Pool {
     pub name: String,
     pub balancer: PluginUse,
+    /// The file names none.
+    pub balancer_by_default: bool,
     pub sticky: Option<PluginUse>,
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.

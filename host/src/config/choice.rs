@@ -7,6 +7,7 @@ use super::checked::{AccessFormat, AccessTarget, Coding, HttpVersion, OnFailure,
 use super::nearest;
 use super::read::{Fault, FromText, Reader, Value, Written};
 use super::schema;
+use super::word::words;
 
 /// `info`, or `info,TARGET=debug`.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,46 +79,9 @@ impl FromText for AccessTarget {
     }
 }
 
-impl FromText for AccessFormat {
-    fn form() -> String {
-        "json, combined or httplog".to_owned()
-    }
+words!(AccessFormat, "is no log format", "format", "json" => AccessFormat::Json, "combined" => AccessFormat::Combined, "httplog" => AccessFormat::Httplog);
 
-    fn from_text(text: &str) -> Result<AccessFormat, Fault> {
-        match text {
-            "json" => Ok(AccessFormat::Json),
-            "combined" => Ok(AccessFormat::Combined),
-            "httplog" => Ok(AccessFormat::Httplog),
-            _ => {
-                let remedy = nearest::remedy(text, "format", &["json", "combined", "httplog"]);
-                Err(Fault::new("is no log format", remedy))
-            }
-        }
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["json", "combined", "httplog"] })
-    }
-}
-
-impl FromText for Coding {
-    fn form() -> String {
-        "zstd, br or gzip".to_owned()
-    }
-
-    fn from_text(text: &str) -> Result<Coding, Fault> {
-        let all = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
-        let found = all.into_iter().find(|coding| coding.name() == text);
-        found.ok_or_else(|| {
-            let remedy = nearest::remedy(text, "algorithm", &["zstd", "br", "gzip"]);
-            Fault::new("is no compression that is known here", remedy)
-        })
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["zstd", "br", "gzip"] })
-    }
-}
+words!(Coding, "is no compression that is known here", "algorithm", "zstd" => Coding::Zstd, "br" => Coding::Brotli, "gzip" => Coding::Gzip);
 
 impl FromText for MediaRange {
     fn form() -> String {
@@ -145,47 +109,9 @@ impl FromText for MediaRange {
     }
 }
 
-impl FromText for OnFailure {
-    fn form() -> String {
-        "reject or fallback".to_owned()
-    }
+words!(OnFailure, "is no answer to a failure", "answer", "reject" => OnFailure::Reject, "fallback" => OnFailure::Fallback);
 
-    fn from_text(text: &str) -> Result<OnFailure, Fault> {
-        match text {
-            "reject" => Ok(OnFailure::Reject),
-            "fallback" => Ok(OnFailure::Fallback),
-            _ => {
-                let remedy = nearest::remedy(text, "answer", &["reject", "fallback"]);
-                Err(Fault::new("is no answer to a failure", remedy))
-            }
-        }
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["reject", "fallback"] })
-    }
-}
-
-impl FromText for HttpVersion {
-    fn form() -> String {
-        "1.1 or h2".to_owned()
-    }
-
-    fn from_text(text: &str) -> Result<HttpVersion, Fault> {
-        match text {
-            "1.1" => Ok(HttpVersion::Http11),
-            "h2" => Ok(HttpVersion::Http2),
-            _ => {
-                let remedy = nearest::remedy(text, "version", &["1.1", "h2"]);
-                Err(Fault::new("is no version of HTTP", remedy))
-            }
-        }
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["1.1", "h2"] })
-    }
-}
+words!(HttpVersion, "is no version of HTTP", "version", "1.1" => HttpVersion::Http11, "h2" => HttpVersion::Http2);
 
 impl Written for ValueMatch {
     fn expected() -> String {

@@ -9,8 +9,8 @@ use schemars::{Schema, json_schema};
 
 use super::address;
 use super::checked::{Bind, Family, Mode, OnMarkedDown, ProxyIn, ProxyOut};
-use super::nearest;
 use super::read::{Fault, FromText};
+use super::word::words;
 
 /// Where a listener listens: `IP:port`, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,10 @@ pub(super) enum ListenerBind {
     Ip(SocketAddr),
     Unix(PathBuf),
 }
+
+/// A Unix socket's file; `unix:` may stand before it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SocketPath(pub PathBuf);
 
 /// Permissions of a Unix socket's file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +63,22 @@ impl FromText for ListenerBind {
     }
 }
 
+impl FromText for SocketPath {
+    fn form() -> String {
+        "a socket's path, such as \"/run/tidegate/admin.sock\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<SocketPath, Fault> {
+        let path = text.strip_prefix("unix:").unwrap_or(text);
+        let path = unix_path(&format!("unix:{path}"));
+        path.expect("it begins so").map(SocketPath)
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
 impl FromText for UnixMode {
     fn form() -> String {
         "permissions in octal, such as \"0660\"".to_owned()
@@ -81,36 +101,11 @@ impl FromText for UnixMode {
     }
 }
 
-/// A choice among a few words.
-macro_rules! words {
-    ($type:ty, $what:literal, $($word:literal => $value:expr),+) => {
-        impl FromText for $type {
-            fn form() -> String {
-                [$($word),+].join(" or ")
-            }
-
-            fn from_text(text: &str) -> Result<$type, Fault> {
-                match text {
-                    $($word => Ok($value),)+
-                    _ => {
-                        let remedy = nearest::remedy(text, "word", &[$($word),+]);
-                        Err(Fault::new(concat!("is no ", $what), remedy))
-                    }
-                }
-            }
-
-            fn text_schema() -> Schema {
-                json_schema!({ "type": "string", "enum": [$($word),+] })
-            }
-        }
-    };
-}
-
-words!(Mode, "mode", "http" => Mode::Http, "tcp" => Mode::Tcp);
-words!(ProxyIn, "way to take PROXY lines", "off" => ProxyIn::Off, "require" => ProxyIn::Require);
-words!(ProxyOut, "version of the PROXY protocol", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
-words!(Family, "choice of addresses", "ipv4-first" => Family::Ipv4First, "ipv6-first" => Family::Ipv6First, "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6, "both" => Family::Both);
-words!(OnMarkedDown, "answer to a server that is down", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
+words!(Mode, "is no mode", "word", "http" => Mode::Http, "tcp" => Mode::Tcp);
+words!(ProxyIn, "is no way to take PROXY lines", "word", "off" => ProxyIn::Off, "require" => ProxyIn::Require);
+words!(ProxyOut, "is no version of the PROXY protocol", "word", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
+words!(Family, "is no choice of addresses", "word", "ipv4-first" => Family::Ipv4First, "ipv6-first" => Family::Ipv6First, "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6, "both" => Family::Both);
+words!(OnMarkedDown, "is no answer to a server that is down", "word", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
 
 impl Bind {
     /// The system chooses a port.

@@ -10,6 +10,7 @@ mod check;
 pub mod checked;
 mod choice;
 mod edge;
+pub mod edits;
 pub mod lookup;
 mod nearest;
 mod probing;

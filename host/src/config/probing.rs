@@ -5,6 +5,7 @@ use schemars::{Schema, json_schema};
 use super::checked::ProbeKind;
 use super::nearest;
 use super::read::{Fault, FromText};
+use super::word::words;
 
 /// `200`, or `200-399`; both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,26 +32,7 @@ pub(super) enum FailureKind {
     Status(u16),
 }
 
-impl FromText for ProbeKind {
-    fn form() -> String {
-        "http or tcp".to_owned()
-    }
-
-    fn from_text(text: &str) -> Result<ProbeKind, Fault> {
-        match text {
-            "http" => Ok(ProbeKind::Http),
-            "tcp" => Ok(ProbeKind::Tcp),
-            _ => {
-                let remedy = nearest::remedy(text, "type", &["http", "tcp"]);
-                Err(Fault::new("is no kind of probe", remedy))
-            }
-        }
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["http", "tcp"] })
-    }
-}
+words!(ProbeKind, "is no kind of probe", "type", "http" => ProbeKind::Http, "tcp" => ProbeKind::Tcp);
 
 impl FromText for StatusRange {
     fn form() -> String {

@@ -4,10 +4,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::checked::{ClientAuth, TlsVersion};
-use super::nearest;
 use super::problem::Located;
 use super::read::{Fault, FromText, Reader, Value, Written};
 use super::text::{Text, reference};
+use super::word::words;
 use super::written::KeyPair;
 
 /// A certificate with its key.
@@ -43,27 +43,7 @@ impl Written for Certificate {
     }
 }
 
-impl FromText for ClientAuth {
-    fn form() -> String {
-        "off, optional or required".to_owned()
-    }
-
-    fn from_text(text: &str) -> Result<ClientAuth, Fault> {
-        match text {
-            "off" => Ok(ClientAuth::Off),
-            "optional" => Ok(ClientAuth::Optional),
-            "required" => Ok(ClientAuth::Required),
-            _ => {
-                let remedy = nearest::remedy(text, "word", &["off", "optional", "required"]);
-                Err(Fault::new("says not whom to ask for a certificate", remedy))
-            }
-        }
-    }
-
-    fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["off", "optional", "required"] })
-    }
-}
+words!(ClientAuth, "says not whom to ask for a certificate", "word", "off" => ClientAuth::Off, "optional" => ClientAuth::Optional, "required" => ClientAuth::Required);
 
 impl FromText for TlsVersion {
     fn form() -> String {

@@ -160,3 +160,38 @@ impl FromText for Token {
         json_schema!({ "type": "string", "pattern": "^[!-~]+$" })
     }
 }
+
+/// A choice among a few words; `says` is what is wrong with another, `kind` what they are.
+macro_rules! words {
+    ($type:ty, $says:literal, $kind:literal, $($word:literal => $value:expr),+) => {
+        impl FromText for $type {
+            fn form() -> String {
+                $crate::config::word::listed(&[$($word),+])
+            }
+
+            fn from_text(text: &str) -> Result<$type, Fault> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => {
+                        let remedy = $crate::config::nearest::remedy(text, $kind, &[$($word),+]);
+                        Err(Fault::new($says, remedy))
+                    }
+                }
+            }
+
+            fn text_schema() -> Schema {
+                json_schema!({ "type": "string", "enum": [$($word),+] })
+            }
+        }
+    };
+}
+
+pub(super) use words;
+
+/// `a, b or c`.
+pub(super) fn listed(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}

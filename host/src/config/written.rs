@@ -8,7 +8,7 @@ use super::checked::{
     OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch,
 };
 use super::choice::{LogLevel, MediaRange};
-use super::edge::{ListenerBind, UnixMode};
+use super::edge::{ListenerBind, SocketPath, UnixMode};
 use super::probing::{FailureKind, Percent, ProbePath, Regex, StatusRange};
 use super::problem::Located;
 use super::table::table;
@@ -66,6 +66,8 @@ table! {
         bind: Bind, default("127.0.0.1:9901");
         /// What changes must carry as `Authorization: Bearer TOKEN`. Without it the port is read-only; it is required when `bind` is no loopback address, and then for reading too.
         token: Token, optional;
+        /// A Unix socket's file, made with mode 0600: whoever may open it may change everything, without the token. It takes runtime commands in HAProxy's words, and the HTTP of `bind` for `tidegate ctl --admin unix:PATH`. A relative path starts at this file's folder; a file where nobody listens is replaced, one where somebody does never. HAProxy's `stats socket`.
+        socket: SocketPath, optional;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::base::ids::{Generation, PluginIndex, PoolIndex};
 use crate::config::checked::{
     HttpVersion, OnFailure, Plugin, PluginSource, PluginUse, Pool, ProxyOut, Route,
 };
+use crate::config::edits::Edits;
 use crate::config::{Config, Problem, Problems};
 use crate::hook::ServerView;
 use crate::http::h2 as http2;
@@ -60,7 +61,9 @@ impl Candidate {
         mut snapshots: Snapshots,
     ) -> Result<Candidate, Problems> {
         let Draft {
+            written,
             config,
+            edits,
             servers,
             parts,
             mut problems,
@@ -84,7 +87,7 @@ impl Candidate {
         let candidate = assemble(
             kept.workers,
             generation,
-            config,
+            (written, config, edits),
             (servers, tls),
             plugins,
             uploads,
@@ -179,7 +182,7 @@ fn refused_route<'a>(config: &'a Config, plugin: &Plugin, words: &str) -> Option
 pub(super) fn assemble(
     workers: usize,
     generation: Generation,
-    config: Arc<Config>,
+    (written, config, edits): (Arc<Config>, Arc<Config>, Edits),
     (servers, tls): (Vec<Vec<Arc<Server>>>, Secured),
     plugins: Vec<Instances>,
     uploads: HashMap<String, Upload>,
@@ -214,7 +217,9 @@ pub(super) fn assemble(
     }
     let running = Running {
         generation,
+        written,
         config,
+        edits,
         plugins: running,
         servers,
         tls,
@@ -274,6 +279,7 @@ impl WorkerParts {
                 .map(|((p, s), tls)| instances.pool(p, s, tls.as_deref()))
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
+            drain_timeout: config.proxy.drain_timeout,
             hold: Box::new(Hold(held)),
         });
         // Balancers know the new servers from here on, and what is on its way by the old site must not blame them for it.

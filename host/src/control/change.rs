@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::base::ids::Generation;
+use crate::config::edits::{Unfit, Weight};
 use crate::upstream::vitals::Wanted;
 
 #[derive(Debug)]
@@ -13,12 +16,24 @@ pub enum Change {
     /// Run these bytes as the plugin of that name. They stay across reloads until the plugin's own file or
     /// `[[plugin]]` entry changes.
     Plugin { name: String, wasm: Vec<u8> },
-    /// What is wanted of a server from now on. It stays across reloads, and ends with the process.
+    /// What is wanted of a server from now on, where it is another state, and another weight. Both stay across reloads, the weight
+    /// until the file says something else of the server, and end with the process.
     Server {
         pool: String,
         server: String,
+        wanted: Option<Wanted>,
+        weight: Option<Weight>,
+    },
+    /// Add a server, as the file would have it, to a pool, in this state. It stays until the file has one of that name, and ends
+    /// with the process.
+    Add {
+        pool: String,
+        server: Map<String, Value>,
         wanted: Wanted,
     },
+    /// Take a server out of its pool; what is in flight there ends as it began. It stays out until the file says something else of
+    /// it, and at most as long as the process.
+    Remove { pool: String, server: String },
     /// Run what a generation ran, as a new one: its configuration and its plugins' code. A reload then reads the file that
     /// there is.
     Rollback { to: Generation },
@@ -50,12 +65,23 @@ pub enum Cause {
     UnknownPlugin,
     /// That generation is not kept, or never was.
     UnknownGeneration,
-    /// There is no server of that name in that pool, or no such pool.
+    UnknownPool,
+    /// There is no server of that name in that pool.
     UnknownServer,
     /// The proxy is on its way out.
     Draining,
     /// The system refused: an address in use, no memory, a worker that is gone.
     System,
+}
+
+impl From<Unfit> for Rejected {
+    fn from(unfit: Unfit) -> Rejected {
+        match unfit {
+            Unfit::NoPool(problem) => Rejected::new(Cause::UnknownPool, problem),
+            Unfit::NoServer(problem) => Rejected::new(Cause::UnknownServer, problem),
+            Unfit::Wrong(problem) => Rejected::new(Cause::Invalid, problem),
+        }
+    }
 }
 
 impl Rejected {

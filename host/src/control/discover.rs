@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::base::ids::{Generation, PoolIndex};
 use crate::config::checked;
+use crate::config::edits::Edits;
 use crate::config::lookup::Lookup;
 use crate::config::{Config, Problems, servers_file};
 use crate::discovery::Answers;
@@ -18,14 +19,15 @@ use crate::upstream::Server;
 
 use super::candidate::{self, Candidate};
 use super::change::{Applied, Rejected};
-use super::draft;
+use super::draft::{self, Basis};
 use super::generation::{Kept, Running, Secured};
 use super::run::{Loop, blocking, invalid};
 use super::secure;
 
 impl Loop {
     /// With what is known of its names, once they have been asked for.
-    pub(super) async fn resolved(&self, mut config: Config) -> Config {
+    pub(super) async fn resolved(&self, written: Arc<Config>) -> Arc<Config> {
+        let mut config = Arc::unwrap_or_clone(written);
         let wanted = lookups(&config);
         let any = !wanted.is_empty();
         self.shared.names.follow(wanted, &config.dns);
@@ -33,7 +35,7 @@ impl Loop {
             self.shared.names.settle(config.dns.wait).await;
         }
         resolve(&mut config, &self.shared.names.answers());
-        config
+        Arc::new(config)
     }
 
     /// After a candidate was refused: the names of what runs on are followed again.
@@ -66,7 +68,7 @@ impl Loop {
 
     /// What names stand for has changed.
     pub(super) async fn names_have_changed(&mut self) {
-        let config = Config::clone(&self.running().config);
+        let config = self.running().written.clone();
         let begun = Instant::now();
         if let Err(rejected) = self.with_members(config, begun).await {
             for problem in rejected.problems {
@@ -78,7 +80,7 @@ impl Loop {
     /// A servers file has changed: those that can be read are in force, of the others the former servers stay.
     pub(super) async fn servers_files_have_changed(&mut self) {
         let begun = Instant::now();
-        let mut config = Config::clone(&self.running().config);
+        let mut config = Config::clone(&self.running().written);
         let read = blocking(move || {
             let problems = read_again(&mut config);
             (config, problems)
@@ -88,7 +90,7 @@ impl Loop {
             Err(rejected) => return self.tell_of_servers_file(begun, &Err(rejected)),
         };
         self.shared.servers_files_are(&problems);
-        let result = self.with_members(config, begun).await;
+        let result = self.with_members(Arc::new(config), begun).await;
         let result = match problems.is_empty() {
             true => result,
             false => Err(Rejected {
@@ -105,25 +107,33 @@ impl Loop {
             tracing::error!("servers file rejected; the former servers stay\n{problem}");
         }
         self.shared
-            .remember_change("servers file", begun.elapsed(), result);
+            .remember_change("servers file", "watched file", begun.elapsed(), result);
     }
 
     /// Puts other servers in the place of those that run, where there are others.
-    async fn with_members(&mut self, config: Config, begun: Instant) -> Result<Applied, Rejected> {
-        let config = self.resolved(config).await;
+    async fn with_members(
+        &mut self,
+        written: Arc<Config>,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
+        let written = self.resolved(written).await;
         let running = self.running();
         let same = |(now, new): (&checked::Pool, &checked::Pool)| {
             now.servers == new.servers && now.discovered == new.discovered
         };
-        if running.config.pools.iter().zip(&config.pools).all(same) {
+        if running.written.pools.iter().zip(&written.pools).all(same) {
             return Ok(Applied {
                 generation: running.generation,
                 took: begun.elapsed(),
                 plugins: Vec::new(),
             });
         }
+        let (config, edits) = self.kept.edits.applied(&written);
+        if !same_plugins(&running.config, &config) {
+            return self.install_resolved(written, Basis::Running, begun).await;
+        }
         let kept = self.kept.clone();
-        let built = blocking(move || of_members(&kept, config)).await?;
+        let built = blocking(move || of_members(&kept, written, config, edits)).await?;
         let candidate = built.map_err(|problems| {
             self.follow_again();
             invalid(problems)
@@ -148,6 +158,18 @@ impl Loop {
             }
         }
     }
+}
+
+/// Weights that were changed at run time may want another balancer by default.
+fn same_plugins(now: &Config, new: &Config) -> bool {
+    let balancers = |config: &Config| -> Vec<_> {
+        config
+            .pools
+            .iter()
+            .map(|pool| pool.balancer.value)
+            .collect()
+    };
+    now.plugins.len() == new.plugins.len() && balancers(now) == balancers(new)
 }
 
 /// The names that a configuration wants looked up.
@@ -213,12 +235,16 @@ fn read_again(config: &mut Config) -> Vec<(String, Vec<String>)> {
 }
 
 /// What runs, with the servers of this configuration, which differs in nothing else. Blocks: may read certificates.
-fn of_members(kept: &Kept, config: Config) -> Result<Candidate, Problems> {
+fn of_members(
+    kept: &Kept,
+    written: Arc<Config>,
+    config: Arc<Config>,
+    edits: Edits,
+) -> Result<Candidate, Problems> {
     let running = kept
         .running
         .as_ref()
         .expect("members change while something runs");
-    let config = Arc::new(config);
     let mut problems = Problems::new(config.source.clone());
     let mut servers = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
@@ -240,7 +266,7 @@ fn of_members(kept: &Kept, config: Config) -> Result<Candidate, Problems> {
     let candidate = candidate::assemble(
         kept.workers,
         generation,
-        config,
+        (written, config, edits),
         (servers, tls),
         plugins,
         uploads,

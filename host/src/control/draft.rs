@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::ids::{PluginIndex, PoolIndex};
 use crate::config::checked::{self, PluginSource, PluginUse};
+use crate::config::edits::Edits;
 use crate::config::problem::Span;
 use crate::config::{Config, Problem, Problems};
 use crate::hook::{ServerState, ServerView};
@@ -26,7 +27,12 @@ pub const MOST_WASM_BYTES: u64 = 64 << 20;
 pub const FULL_WEIGHT: u32 = 256;
 
 pub struct Draft {
+    /// What the file says.
+    pub written: Arc<Config>,
+    /// With what was changed at run time.
     pub config: Arc<Config>,
+    /// The changes that are still in force.
+    pub edits: Edits,
     pub servers: Vec<Vec<Arc<Server>>>,
     /// In the order of `config.plugins`.
     pub parts: Vec<Part>,
@@ -60,9 +66,19 @@ struct Code {
     source: String,
 }
 
+/// Where a draft has plugins and certificates from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// What the configuration names, as it is on disk now.
+    Disk,
+    /// What runs: the file is the same, and what has become of other files since is a reload's affair.
+    Running,
+}
+
 impl Draft {
     /// Blocks: compiles.
-    pub fn new(kept: &Kept, config: Config) -> Draft {
+    pub fn new(kept: &Kept, written: Arc<Config>, basis: Basis) -> Draft {
+        let (config, edits) = kept.edits.applied(&written);
         let mut draft = Draft {
             problems: Problems::new(config.source.clone()),
             servers: Vec::new(),
@@ -70,12 +86,14 @@ impl Draft {
             tls: Secured::default(),
             warnings: Vec::new(),
             uploads: HashMap::new(),
-            config: Arc::new(config),
+            written,
+            config,
+            edits,
         };
         draft.enter_servers(kept);
-        draft.load_plugins(kept);
+        draft.load_plugins(kept, basis);
         draft.check_roles();
-        draft.secure(kept);
+        draft.secure(kept, basis);
         draft
     }
 
@@ -85,8 +103,8 @@ impl Draft {
         self
     }
 
-    fn secure(&mut self, kept: &Kept) {
-        let secured = secure::all(kept, &self.config);
+    fn secure(&mut self, kept: &Kept, basis: Basis) {
+        let secured = secure::all(kept, &self.config, basis);
         self.tls = secured.tls;
         self.problems.list.extend(secured.problems);
         self.warnings = secured.warnings;
@@ -103,10 +121,14 @@ impl Draft {
         }
     }
 
-    fn load_plugins(&mut self, kept: &Kept) {
+    fn load_plugins(&mut self, kept: &Kept, basis: Basis) {
         let config = self.config.clone();
         for (index, plugin) in config.plugins.iter().enumerate() {
-            let part = match self.load(kept, plugin) {
+            let code = match basis {
+                Basis::Running => self.running(kept, plugin).map(Ok),
+                Basis::Disk => None,
+            };
+            let part = match code.unwrap_or_else(|| self.load(kept, plugin)) {
                 Ok(code) => Some(self.describe(kept, index, code)),
                 Err((message, remedy)) => {
                     self.problem(&plugin.source_span, message, remedy);
@@ -117,10 +139,26 @@ impl Draft {
         }
     }
 
+    /// The code that runs. None: this plugin is new, or was given other code.
+    fn running(&mut self, kept: &Kept, plugin: &checked::Plugin) -> Option<Code> {
+        let running = kept.running.as_ref()?.plugin(&plugin.name)?;
+        if let Some(upload) = kept.uploads.get(&plugin.name) {
+            if !Arc::ptr_eq(&upload.wasm, &running.wasm) {
+                return None;
+            }
+            self.uploads.insert(plugin.name.clone(), upload.clone());
+        }
+        Some(Code {
+            artifact: running.artifact.clone(),
+            wasm: running.wasm.clone(),
+            source: running.source.clone(),
+        })
+    }
+
     /// The plugin's code, or what is wrong, and the remedy.
     fn load(&mut self, kept: &Kept, plugin: &checked::Plugin) -> Result<Code, (String, String)> {
-        let (named, source) = read(&plugin.name, &plugin.source)?;
-        let named_hash: [u8; 32] = Sha256::digest(&named).into();
+        let named = read(&plugin.name, &plugin.source);
+        let named_hash = named.as_ref().ok().map(|(wasm, _)| hash(wasm));
         let upload = kept
             .uploads
             .get(&plugin.name)
@@ -130,7 +168,7 @@ impl Draft {
                 self.uploads.insert(plugin.name.clone(), upload.clone());
                 (upload.wasm.clone(), "uploaded".to_owned())
             }
-            None => (named, source),
+            None => named?,
         };
         check_pin(plugin, &wasm)?;
         let artifact = kept.runtime.load(&wasm).map_err(|error| {
@@ -295,7 +333,8 @@ impl Draft {
 
 /// The servers of a pool. Err: there are too many.
 pub(super) fn enter_pool(kept: &Kept, pool: &checked::Pool) -> Result<Vec<Arc<Server>>, Problem> {
-    let servers = pool.servers.iter().map(|server| enter(kept, pool, server));
+    let servers = pool.servers.iter();
+    let servers = servers.map(|server| enter(kept, &pool.name, server));
     servers.collect::<Option<_>>().ok_or_else(|| {
         Problem::at(
             pool.span.clone(),
@@ -313,9 +352,9 @@ pub(super) fn enter_pool(kept: &Kept, pool: &checked::Pool) -> Result<Vec<Arc<Se
 
 /// The server, with its counters where it is known. One that is new gets its weight at once, for the calls that warm a
 /// balancer up; one that runs keeps it until the candidate does.
-fn enter(kept: &Kept, pool: &checked::Pool, server: &checked::Server) -> Option<Arc<Server>> {
+pub(super) fn enter(kept: &Kept, pool: &str, server: &checked::Server) -> Option<Arc<Server>> {
     let identity = Identity {
-        pool: pool.name.clone(),
+        pool: pool.to_owned(),
         name: server.name.clone(),
         address: server.address.clone(),
     };
@@ -329,7 +368,11 @@ fn enter(kept: &Kept, pool: &checked::Pool, server: &checked::Server) -> Option<
 /// The hash of what the config names for this plugin; or why it can't be had.
 pub fn named_hash(plugin: &checked::Plugin) -> Result<[u8; 32], String> {
     let (wasm, _) = read(&plugin.name, &plugin.source).map_err(|(message, _)| message)?;
-    Ok(Sha256::digest(&wasm).into())
+    Ok(hash(&wasm))
+}
+
+fn hash(wasm: &[u8]) -> [u8; 32] {
+    Sha256::digest(wasm).into()
 }
 
 type Bytes = Arc<[u8]>;
@@ -374,7 +417,7 @@ fn check_pin(plugin: &checked::Plugin, wasm: &[u8]) -> Result<(), (String, Strin
     else {
         return Ok(());
     };
-    let found: [u8; 32] = Sha256::digest(wasm).into();
+    let found = hash(wasm);
     if found == *pin {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::ids::Generation;
 use crate::config::Config;
+use crate::config::edits::Edits;
 use crate::plugin::{Artifact, PluginShared, Runtime, WorkerPlugin};
 use crate::tls;
 use crate::upstream::{LiveTable, Server};
@@ -20,6 +21,8 @@ pub struct Kept {
     pub live: Arc<LiveTable>,
     /// Plugins given at run time, by name.
     pub uploads: HashMap<String, Upload>,
+    /// Servers and weights given at run time.
+    pub edits: Edits,
     pub running: Option<Arc<Running>>,
     pub workers: usize,
     pub sessions: tls::Sessions,
@@ -29,14 +32,18 @@ pub struct Kept {
 #[derive(Clone)]
 pub struct Upload {
     pub wasm: Arc<[u8]>,
-    /// The hash of what the config named when it came.
-    pub instead_of: [u8; 32],
+    /// The hash of what the config named when it came; None: that could not be read.
+    pub instead_of: Option<[u8; 32]>,
 }
 
 /// A generation that every worker runs.
 pub struct Running {
     pub generation: Generation,
+    /// What the file says.
+    pub written: Arc<Config>,
+    /// The same with what was changed at run time; the same one where nothing was.
     pub config: Arc<Config>,
+    pub edits: Edits,
     /// In the order of `config.plugins`.
     pub plugins: Vec<RunningPlugin>,
     /// In the order of `config.pools` and their servers.
@@ -99,15 +106,6 @@ impl Running {
         let mut servers = pool.servers.iter().zip(servers);
         let found = servers.find(|(known, _)| known.name == server);
         found.map(|(_, live)| live)
-    }
-
-    /// `POOL/SERVER`.
-    pub fn server_names(&self) -> impl Iterator<Item = String> {
-        let pools = self.config.pools.iter();
-        pools.flat_map(|pool| {
-            let servers = pool.servers.iter();
-            servers.map(|server| format!("{}/{}", pool.name, server.name))
-        })
     }
 
     /// The plugin of that name, whatever its fingerprint.

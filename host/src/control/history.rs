@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::base::ids::Generation;
 use crate::config::Config;
+use crate::config::edits::Edits;
 
 use super::draft::{hex, named_hash};
 use super::generation::{Running, Upload};
@@ -26,8 +27,11 @@ pub struct Past {
     generation: Generation,
     at: OffsetDateTime,
     what: String,
-    pub config: Arc<Config>,
-    /// By `config.plugins`.
+    by: String,
+    /// What the file said.
+    pub written: Arc<Config>,
+    pub edits: Edits,
+    /// Those of the configuration that came of both, in its order.
     plugins: Vec<Code>,
 }
 
@@ -44,8 +48,11 @@ pub struct HistoryEntry {
     pub generation: u64,
     /// RFC 3339, UTC.
     pub at: String,
-    /// What brought it: `start`, `reload`, `plugin NAME` or `rollback to N`.
+    /// What brought it: `start`, `reload`, `plugin NAME`, `rollback to N`, `weight POOL/SERVER N`, `add POOL/SERVER` or
+    /// `remove POOL/SERVER`.
     pub what: String,
+    /// Who asked for it.
+    pub by: String,
     /// Whether it is the one that runs.
     pub running: bool,
     pub plugins: Vec<CodeEntry>,
@@ -59,7 +66,7 @@ pub struct CodeEntry {
 
 impl History {
     /// `running` is the newest now.
-    pub fn remember(&mut self, what: &str, running: &Running) {
+    pub fn remember(&mut self, what: &str, by: &str, running: &Running) {
         let code = |plugin: &super::generation::RunningPlugin| Code {
             name: plugin.name.clone(),
             sha256: plugin.artifact.sha256(),
@@ -69,7 +76,9 @@ impl History {
             generation: running.generation,
             at: OffsetDateTime::now_utc(),
             what: what.to_owned(),
-            config: running.config.clone(),
+            by: by.to_owned(),
+            written: running.written.clone(),
+            edits: running.edits.clone(),
             plugins: running.plugins.iter().map(code).collect(),
         });
         self.0.truncate(MOST);
@@ -92,18 +101,18 @@ impl History {
 }
 
 impl Past {
-    /// The plugins whose code is no longer what the configuration names, as uploads instead of that. Blocks: reads files. Err: one
-    /// that can't be read.
-    pub fn uploads(&self) -> Result<HashMap<String, Upload>, String> {
+    /// The plugins whose code is no longer what the configuration names, as uploads instead of that. Blocks: reads files.
+    pub fn uploads(&self) -> HashMap<String, Upload> {
         let mut uploads = HashMap::new();
-        for (plugin, code) in self.config.plugins.iter().zip(&self.plugins) {
-            let instead_of = named_hash(plugin)?;
-            if instead_of != code.sha256 {
+        for (plugin, code) in self.written.plugins.iter().zip(&self.plugins) {
+            // A file that is gone since is no hindrance: what was in it is known.
+            let instead_of = named_hash(plugin).ok();
+            if instead_of != Some(code.sha256) {
                 let wasm = code.wasm.clone();
                 uploads.insert(plugin.name.clone(), Upload { wasm, instead_of });
             }
         }
-        Ok(uploads)
+        uploads
     }
 
     fn entry(&self, running: bool) -> HistoryEntry {
@@ -115,6 +124,7 @@ impl Past {
             generation: self.generation.0,
             at: rfc3339(self.at),
             what: self.what.clone(),
+            by: self.by.clone(),
             running,
             plugins: self.plugins.iter().map(plugin).collect(),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -11,14 +12,39 @@ use tokio::task::JoinHandle;
 use crate::config::checked::{Bind, Listener};
 use crate::config::problem::Span;
 use crate::config::{Config, Problem};
+use crate::net::listen::UnixSocket;
 use crate::net::{self, Listening};
 use crate::pipeline::{self, Bounds, Gates, WorkerHandle};
 
-/// An address of the config, and whose it is: port 0 gives each listener, and the admin port, a socket of its own.
+/// Who may open the admin socket may change everything: nobody but the proxy's own user, and root.
+const ADMIN_SOCKET_MODE: u32 = 0o600;
+
+/// An address of the config, and whose it is: port 0 gives each listener, and the admin port, a socket of its own. A Unix
+/// socket is known by its path: other permissions are no other socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    address: Bind,
+    at: At,
     user: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum At {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// An address that a candidate needs.
+struct Wanted {
+    key: Key,
+    address: Bind,
+    user: User,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum User {
+    Listener(String),
+    AdminPort,
+    AdminSocket,
 }
 
 pub struct Listeners {
@@ -29,7 +55,7 @@ pub struct Listeners {
 struct Bound {
     socket: Listening,
     local: Bind,
-    /// Absent: the admin port, which `admin` accepts from.
+    /// Absent: the admin's, who accepts from it.
     accepting: Option<Accepting>,
 }
 
@@ -40,7 +66,7 @@ struct Accepting {
 
 /// The sockets of a candidate: those it needs and has not yet.
 pub struct Sockets {
-    wanted: Vec<(Key, Option<String>)>,
+    wanted: Vec<Wanted>,
     fresh: HashMap<Key, (Listening, Bind)>,
 }
 
@@ -59,22 +85,18 @@ impl Listeners {
             fresh: HashMap::new(),
         };
         let mut problems = Vec::new();
-        for (address, listener, span) in addresses(config) {
-            let user = listener.clone().unwrap_or_else(|| "admin port".to_owned());
-            let key = Key {
-                user: address.is_any_port().then(|| user.clone()),
-                address,
-            };
+        for (address, user, span) in addresses(config) {
+            let key = Key::of(&address, &user);
             if !self.bound.contains_key(&key) && !sockets.fresh.contains_key(&key) {
-                match listen(&key.address) {
+                match listen(&address) {
                     Ok(socket) => {
-                        let local = socket.local().map_or(key.address.clone(), Bind::Ip);
+                        let local = socket.local().map_or(address.clone(), Bind::Ip);
                         sockets.fresh.insert(key.clone(), (socket, local));
                     }
-                    Err(error) => problems.push(refused(&key.address, &user, span, &error)),
+                    Err(error) => problems.push(refused(&address, user.name(), span, &error)),
                 }
             }
-            sockets.wanted.push((key, listener));
+            sockets.wanted.push(Wanted { key, address, user });
         }
         if problems.is_empty() {
             Ok(sockets)
@@ -88,22 +110,19 @@ impl Listeners {
         self.gates.set(bounds(config, self.gates.most()));
         let Sockets { wanted, mut fresh } = sockets;
         let mut before = std::mem::take(&mut self.bound);
-        for (key, listener) in wanted {
+        for Wanted { key, address, user } in wanted {
             let known = before.remove(&key).or_else(|| {
                 let (socket, local) = fresh.remove(&key)?;
-                tracing::info!(
-                    listener = listener.as_deref().unwrap_or("admin"),
-                    address = %local,
-                    "listening"
-                );
+                tracing::info!(listener = user.name(), address = %local, "listening");
                 Some(Bound {
                     socket,
                     local,
                     accepting: None,
                 })
             });
-            if let Some(bound) = known {
-                let bound = bound.accept_for(listener, &self.gates, workers);
+            if let Some(mut bound) = known {
+                bound.permit(address);
+                let bound = bound.accept_for(user, &self.gates, workers);
                 self.bound.insert(key, bound);
             }
         }
@@ -112,20 +131,31 @@ impl Listeners {
         }
     }
 
-    /// Closes every socket but the admin port's.
+    /// Closes every socket but the admin's.
     pub fn close(&mut self) {
         for (_, bound) in self.bound.extract_if(|_, bound| bound.accepting.is_some()) {
             bound.stop();
         }
     }
 
-    pub fn admin(&self) -> Option<Arc<TcpListener>> {
-        let mut bound = self.bound.values();
-        let admin = bound.find(|bound| bound.accepting.is_none())?;
-        match &admin.socket {
+    pub fn admin_port(&self) -> Option<Arc<TcpListener>> {
+        self.admin().find_map(|socket| match socket {
             Listening::Tcp(socket) => Some(socket.clone()),
             Listening::Unix(_) => None,
-        }
+        })
+    }
+
+    pub fn admin_socket(&self) -> Option<Arc<UnixSocket>> {
+        self.admin().find_map(|socket| match socket {
+            Listening::Unix(socket) => Some(socket.clone()),
+            Listening::Tcp(_) => None,
+        })
+    }
+
+    fn admin(&self) -> impl Iterator<Item = &Listening> {
+        let bound = self.bound.values();
+        let admin = bound.filter(|bound| bound.accepting.is_none());
+        admin.map(|bound| &bound.socket)
     }
 
     /// The listener that each address belongs to.
@@ -142,14 +172,50 @@ impl Listeners {
     }
 }
 
+impl Key {
+    fn of(address: &Bind, user: &User) -> Key {
+        Key {
+            at: match address {
+                Bind::Ip(address) => At::Ip(*address),
+                Bind::Unix { path, .. } => At::Unix(path.clone()),
+            },
+            user: address.is_any_port().then(|| user.name().to_owned()),
+        }
+    }
+}
+
+impl User {
+    fn name(&self) -> &str {
+        match self {
+            User::Listener(name) => name,
+            User::AdminPort => "admin port",
+            User::AdminSocket => "admin socket",
+        }
+    }
+}
+
 impl Bound {
+    /// Its file gets the permissions that are wanted now.
+    fn permit(&mut self, wanted: Bind) {
+        let (Listening::Unix(socket), Bind::Unix { mode, .. }) = (&self.socket, &wanted) else {
+            return;
+        };
+        if self.local != wanted {
+            match socket.permit(*mode) {
+                Ok(()) => self.local = wanted,
+                Err(error) => {
+                    tracing::error!(address = %wanted, %error, "the socket's file keeps its permissions");
+                }
+            }
+        }
+    }
+
     /// Accepts for this listener from now on. What waits in the socket's queue is not lost.
-    fn accept_for(
-        mut self,
-        listener: Option<String>,
-        gates: &Gates,
-        workers: &[WorkerHandle],
-    ) -> Bound {
+    fn accept_for(mut self, user: User, gates: &Gates, workers: &[WorkerHandle]) -> Bound {
+        let listener = match user {
+            User::Listener(name) => Some(name),
+            User::AdminPort | User::AdminSocket => None,
+        };
         if self.accepting.as_ref().map(|known| &known.listener) == listener.as_ref() {
             return self;
         }
@@ -203,17 +269,27 @@ fn listen(address: &Bind) -> std::io::Result<Listening> {
     }
 }
 
-fn addresses(config: &Config) -> Vec<(Bind, Option<String>, Option<Span>)> {
+fn addresses(config: &Config) -> Vec<(Bind, User, Option<Span>)> {
     let listeners = config.listeners.iter().flat_map(|listener| {
         let bind = listener.bind.iter();
         bind.map(|at| {
-            let name = listener.name.clone();
-            (at.value.clone(), Some(name), Some(at.span.clone()))
+            let user = User::Listener(listener.name.clone());
+            (at.value.clone(), user, Some(at.span.clone()))
         })
     });
     let admin = config.admin.iter();
-    let admin = admin.map(|admin| (Bind::Ip(admin.bind), None, None));
-    listeners.chain(admin).collect()
+    let port = admin
+        .clone()
+        .map(|admin| (Bind::Ip(admin.bind), User::AdminPort, None));
+    let socket = admin.filter_map(|admin| admin.socket.as_ref());
+    let socket = socket.map(|at| {
+        let address = Bind::Unix {
+            path: at.value.clone(),
+            mode: ADMIN_SOCKET_MODE,
+        };
+        (address, User::AdminSocket, Some(at.span.clone()))
+    });
+    listeners.chain(port).chain(socket).collect()
 }
 
 fn refused(address: &Bind, user: &str, span: Option<Span>, error: &std::io::Error) -> Problem {

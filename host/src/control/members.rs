@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::base::ids::{Generation, PoolIndex};
-use crate::config::checked;
+use crate::config::checked::{self, OnMarkedDown};
 use crate::health::{MakeJudge, Plan, PoolPlan, Reach, ServerPlan};
 use crate::hook::{ServerState, ServerView};
 use crate::pipeline::{Site, WorkerHandle};
@@ -94,7 +94,8 @@ pub async fn tell_balancers(shared: Arc<Shared>, mut changed: mpsc::UnboundedRec
     }
 }
 
-async fn tell(shared: &Shared, running: &Running, name: &str) {
+/// Returns once every worker knows the states of this pool's servers as they are now.
+pub async fn tell(shared: &Shared, running: &Running, name: &str) {
     let mut pools = running.config.pools.iter();
     let Some(at) = pools.position(|pool| pool.name == name) else {
         return;
@@ -106,6 +107,9 @@ async fn tell(shared: &Shared, running: &Running, name: &str) {
         worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))
     });
     futures_util::future::join_all(told).await;
+    if pool.on_marked_down != OnMarkedDown::Close {
+        return;
+    }
     // After the balancers, which send nobody there any more.
     for server in servers {
         if server.vitals.state() == ServerState::Down {

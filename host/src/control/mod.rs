@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch as signal};
 use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
 use crate::health::Health;
+use crate::net::listen::UnixSocket;
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::upstream::LiveTable;
@@ -100,8 +101,8 @@ impl Control {
         })
     }
 
-    /// Answers once every worker runs the change, or once it is refused.
-    pub async fn change(&self, change: Change) -> Result<Applied, Rejected> {
+    /// Answers once every worker runs the change, or once it is refused. `by`: who asks for it, for log and history.
+    pub async fn change(&self, change: Change, by: String) -> Result<Applied, Rejected> {
         let leaving =
             || Rejected::new(Cause::Draining, "the proxy is draining and takes no change");
         if self.shared.is_draining() {
@@ -109,7 +110,7 @@ impl Control {
         }
         let (answer, answered) = oneshot::channel();
         self.orders
-            .send(Order { change, answer })
+            .send(Order { change, by, answer })
             .await
             .map_err(|_| leaving())?;
         answered.await.map_err(|_| leaving())?
@@ -162,6 +163,11 @@ impl Control {
         self.shared.admin()
     }
 
+    /// The admin socket, now and whenever it changes.
+    pub fn admin_socket(&self) -> signal::Receiver<Option<Arc<UnixSocket>>> {
+        self.shared.admin_socket()
+    }
+
     /// Health checks fail from now on, listening sockets are closed, connections are let go as their requests end.
     /// Resolves when the last is gone, or after the drain timeout; false: some were cut.
     pub async fn drain(&self) -> bool {
@@ -203,10 +209,11 @@ pub fn check(runtime: Runtime, live: Arc<LiveTable>, config: Config) -> Result<(
         runtime,
         live,
         uploads: Default::default(),
+        edits: Default::default(),
         running: None,
         workers: 1,
         sessions: Default::default(),
     };
-    let draft = Draft::new(&kept, config).strict();
+    let draft = Draft::new(&kept, Arc::new(config), draft::Basis::Disk).strict();
     Candidate::prepare(&kept, draft, Generation(1), Snapshots::new()).map(drop)
 }

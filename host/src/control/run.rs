@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Instant;
 
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::ids::Generation;
+use crate::config::edits::{self, Edits, Weight};
 use crate::config::{self, Config, Problems};
 use crate::health::Health;
+use crate::hook::ServerState;
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
@@ -19,7 +22,7 @@ use crate::upstream::vitals::Wanted;
 
 use super::candidate::{Candidate, Snapshots};
 use super::change::{Applied, Cause, Change, Rejected};
-use super::draft::Draft;
+use super::draft::{self, Basis, Draft, named_hash};
 use super::generation::{Hold, Kept, Running, Upload};
 use super::history::History;
 use super::listeners::{Listeners, Sockets};
@@ -30,6 +33,8 @@ use super::watch::Watch;
 /// A change, and where its answer goes.
 pub struct Order {
     pub change: Change,
+    /// Who asked for it.
+    pub by: String,
     pub answer: oneshot::Sender<Result<Applied, Rejected>>,
 }
 
@@ -60,6 +65,7 @@ impl Loop {
             runtime,
             live,
             uploads: Default::default(),
+            edits: Default::default(),
             running: None,
             workers: workers.len(),
             sessions: Default::default(),
@@ -80,8 +86,8 @@ impl Loop {
     /// Brings up the first generation.
     pub async fn start(&mut self, config: Config) -> Result<Applied, Rejected> {
         let begun = Instant::now();
-        let result = self.install(config, begun).await;
-        self.tell("start", begun, &result);
+        let result = self.install(Arc::new(config), Basis::Disk, begun).await;
+        self.tell("start", "start", begun, &result);
         result
     }
 
@@ -93,13 +99,13 @@ impl Loop {
     ) {
         loop {
             tokio::select! {
-                Some(Order { change, answer }) = orders.recv() => {
+                Some(Order { change, by, answer }) = orders.recv() => {
                     // Whoever asked may be gone; the change stands.
-                    let _ = answer.send(self.take(change).await);
+                    let _ = answer.send(self.take(change, &by).await);
                 }
                 () = changed_on_disk(&mut self.watch) => {
                     // Told in the log and the status.
-                    let _ = self.take(Change::Reload).await;
+                    let _ = self.take(Change::Reload, "watched file").await;
                 }
                 () = changed_on_disk(&mut self.servers_files) => {
                     self.servers_files_have_changed().await;
@@ -115,32 +121,45 @@ impl Loop {
         self.listeners.close();
     }
 
-    async fn take(&mut self, change: Change) -> Result<Applied, Rejected> {
+    async fn take(&mut self, change: Change, by: &str) -> Result<Applied, Rejected> {
         let begun = Instant::now();
-        let what = match &change {
-            // No generation comes of it.
+        let (what, result) = match change {
+            Change::Reload => ("reload".to_owned(), self.reload(begun).await),
+            Change::Plugin { name, wasm } => {
+                (format!("plugin {name}"), self.swap(name, wasm, begun).await)
+            }
             Change::Server {
                 pool,
                 server,
                 wanted,
-            } => return self.want(pool, server, *wanted, begun),
-            Change::Reload => "reload".to_owned(),
-            Change::Plugin { name, .. } => format!("plugin {name}"),
-            Change::Rollback { to } => format!("rollback to {}", to.0),
+                weight,
+            } => {
+                self.steer((&pool, &server), wanted, weight, by, begun)
+                    .await
+            }
+            Change::Add {
+                pool,
+                server,
+                wanted,
+            } => self.add(&pool, &server, wanted, begun).await,
+            Change::Remove { pool, server } => (
+                format!("remove {pool}/{server}"),
+                self.remove(&pool, &server, begun).await,
+            ),
+            Change::Rollback { to } => (
+                format!("rollback to {}", to.0),
+                self.roll_back(to, begun).await,
+            ),
         };
-        let result = match change {
-            Change::Reload | Change::Server { .. } => self.reload(begun).await,
-            Change::Plugin { name, wasm } => self.swap(name, wasm, begun).await,
-            Change::Rollback { to } => self.roll_back(to, begun).await,
-        };
-        self.tell(&what, begun, &result);
+        self.tell(&what, by, begun, &result);
         result
     }
 
     async fn reload(&mut self, begun: Instant) -> Result<Applied, Rejected> {
         let path = self.path.clone();
         let config = blocking(move || config::load(&path, &shipped_names())).await?;
-        self.install(config.map_err(invalid)?, begun).await
+        let config = Arc::new(config.map_err(invalid)?);
+        self.install(config, Basis::Disk, begun).await
     }
 
     async fn swap(
@@ -150,34 +169,22 @@ impl Loop {
         begun: Instant,
     ) -> Result<Applied, Rejected> {
         let running = self.running();
-        let Some(plugin) = running
-            .config
-            .plugins
-            .iter()
-            .find(|plugin| plugin.name == name)
-        else {
-            let known: Vec<_> = running
-                .plugins
-                .iter()
-                .map(|plugin| plugin.name.as_str())
-                .collect();
+        let mut plugins = running.config.plugins.iter();
+        let Some(plugin) = plugins.find(|plugin| plugin.name == name).cloned() else {
+            let known = running.plugins.iter().map(|plugin| plugin.name.as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
             return Err(Rejected::new(
                 Cause::UnknownPlugin,
-                format!(
-                    "there is no plugin \"{name}\"; running are: {}",
-                    known.join(", ")
-                ),
+                format!("there is no plugin \"{name}\"; running are: {known}"),
             ));
         };
-        let instead_of = super::draft::named_hash(plugin)
-            .map_err(|problem| Rejected::new(Cause::Invalid, problem))?;
         let upload = Upload {
             wasm: wasm.into(),
-            instead_of,
+            instead_of: blocking(move || named_hash(&plugin)).await?.ok(),
         };
         let before = self.kept.uploads.insert(name.clone(), upload);
-        let config = Config::clone(&running.config);
-        let result = self.install(config, begun).await;
+        let config = running.written.clone();
+        let result = self.install(config, Basis::Running, begun).await;
         if result.is_err() {
             match before {
                 Some(before) => self.kept.uploads.insert(name, before),
@@ -187,30 +194,125 @@ impl Loop {
         result
     }
 
-    fn want(
+    /// What was asked for, and what has become of it. The weight first: it may be refused.
+    async fn steer(
+        &mut self,
+        (pool, server): (&str, &str),
+        wanted: Option<Wanted>,
+        weight: Option<Weight>,
+        by: &str,
+        begun: Instant,
+    ) -> (String, Result<Applied, Rejected>) {
+        let mut what = Vec::new();
+        let mut result = Ok(self.as_it_is(begun));
+        if let Some(weight) = weight {
+            let mut edits = self.kept.edits.clone();
+            let weighed = edits.weigh(&self.running().config, (pool, server), weight);
+            what.push(format!("weight {pool}/{server} {weight}"));
+            result = match weighed {
+                Ok(_) => self.edit(edits, begun).await,
+                Err(unfit) => Err(unfit.into()),
+            };
+        }
+        if let (Some(wanted), Ok(applied)) = (wanted, &result) {
+            what.push(format!("state {pool}/{server} {}", wanted.word()));
+            let plugins = applied.plugins.clone();
+            let wanted = self.want(pool, server, wanted, by, begun).await;
+            result = wanted.map(|applied| Applied { plugins, ..applied });
+        }
+        (what.join(", "), result)
+    }
+
+    async fn want(
         &self,
         pool: &str,
         server: &str,
         wanted: Wanted,
+        by: &str,
         begun: Instant,
     ) -> Result<Applied, Rejected> {
         let running = self.running();
-        let live = running.server(pool, server).ok_or_else(|| {
-            let known = running.server_names().collect::<Vec<_>>().join(", ");
-            Rejected::new(
-                Cause::UnknownServer,
-                format!("there is no server {pool}/{server}; there are: {known}"),
-            )
-        })?;
+        edits::known(&running.config, pool, server)?;
+        let Some(live) = running.server(pool, server) else {
+            return Ok(self.as_it_is(begun));
+        };
         let before = live.vitals.wanted();
         live.vitals.set_wanted(wanted);
-        self.health.assess(pool);
-        tracing::info!(pool, server, ?before, now = ?wanted, "what is wanted of a server has changed");
-        Ok(Applied {
-            generation: running.generation,
+        self.settle(pool).await;
+        tracing::info!(pool, server, by, ?before, now = ?wanted, "what is wanted of a server has changed");
+        Ok(self.as_it_is(begun))
+    }
+
+    /// No generation has come of it.
+    fn as_it_is(&self, begun: Instant) -> Applied {
+        Applied {
+            generation: self.running().generation,
             took: begun.elapsed(),
             plugins: Vec::new(),
-        })
+        }
+    }
+
+    async fn add(
+        &mut self,
+        pool: &str,
+        json: &Map<String, Value>,
+        wanted: Wanted,
+        begun: Instant,
+    ) -> (String, Result<Applied, Rejected>) {
+        let running = self.running();
+        let server = match edits::server(json, running.config.source.folder()) {
+            Ok(server) => server,
+            Err(problems) => {
+                let cause = Cause::Invalid;
+                return (format!("add to {pool}"), Err(Rejected { cause, problems }));
+            }
+        };
+        let what = format!("add {pool}/{}", server.name);
+        let mut edits = self.kept.edits.clone();
+        if let Err(unfit) = edits.add(&running.config, pool, server.clone()) {
+            return (what, Err(unfit.into()));
+        }
+        // Held until it runs, so that it begins in this state. None: there is no room, as the draft will tell.
+        let live = draft::enter(&self.kept, pool, &server);
+        if let Some(live) = &live {
+            live.vitals.set_wanted(wanted);
+            if wanted == Wanted::Maint {
+                live.vitals.set_state(ServerState::Down);
+            }
+        }
+        let result = self.edit(edits, begun).await;
+        if result.is_ok() {
+            self.settle(pool).await;
+        }
+        (what, result)
+    }
+
+    async fn remove(
+        &mut self,
+        pool: &str,
+        server: &str,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
+        let mut edits = self.kept.edits.clone();
+        edits.remove(&self.running().config, pool, server)?;
+        self.edit(edits, begun).await
+    }
+
+    /// Runs what runs, but for these edits.
+    async fn edit(&mut self, edits: Edits, begun: Instant) -> Result<Applied, Rejected> {
+        let before = std::mem::replace(&mut self.kept.edits, edits);
+        let config = self.running().written.clone();
+        let result = self.install(config, Basis::Running, begun).await;
+        if result.is_err() {
+            self.kept.edits = before;
+        }
+        result
+    }
+
+    /// Returns once the states of the pool's servers are what is wanted and found, on every worker.
+    async fn settle(&self, pool: &str) {
+        self.health.assess(pool).await;
+        members::tell(&self.shared, &self.running(), pool).await;
     }
 
     async fn roll_back(&mut self, to: Generation, begun: Instant) -> Result<Applied, Rejected> {
@@ -225,30 +327,37 @@ impl Loop {
                 ),
             ));
         };
-        let config = Config::clone(&past.config);
+        let (config, edits) = (past.written.clone(), past.edits.clone());
         let uploads = blocking(move || past.uploads()).await?;
-        let uploads = uploads.map_err(|problem| Rejected::new(Cause::Invalid, problem))?;
-        let before = std::mem::replace(&mut self.kept.uploads, uploads);
-        let result = self.install(config, begun).await;
+        let uploads = std::mem::replace(&mut self.kept.uploads, uploads);
+        let edits = std::mem::replace(&mut self.kept.edits, edits);
+        let result = self.install(config, Basis::Disk, begun).await;
         if result.is_err() {
-            self.kept.uploads = before;
+            self.kept.uploads = uploads;
+            self.kept.edits = edits;
         }
         result
     }
 
     /// All or nothing.
-    async fn install(&mut self, config: Config, begun: Instant) -> Result<Applied, Rejected> {
+    async fn install(
+        &mut self,
+        config: Arc<Config>,
+        basis: Basis,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
         let config = self.resolved(config).await;
-        let result = self.install_resolved(config, begun).await;
+        let result = self.install_resolved(config, basis, begun).await;
         if result.is_err() {
             self.follow_again();
         }
         result
     }
 
-    async fn install_resolved(
+    pub(super) async fn install_resolved(
         &mut self,
-        config: Config,
+        config: Arc<Config>,
+        basis: Basis,
         begun: Instant,
     ) -> Result<Applied, Rejected> {
         self.watch_servers_files(&config);
@@ -256,7 +365,7 @@ impl Loop {
             watch.follow(&config);
         }
         self.shared.warn_of_what_needs_a_restart(&config);
-        let candidate = self.candidate(config).await?;
+        let candidate = self.candidate(config, basis).await?;
         let sockets = self.bind(&candidate.running.config)?;
         // From here on nothing can fail.
         let fresh = candidate.fresh.clone();
@@ -284,6 +393,13 @@ impl Loop {
         } = candidate;
         let running = Arc::new(running);
         self.kept.uploads = uploads;
+        let edits = std::mem::replace(&mut self.kept.edits, running.edits.clone());
+        for server in edits.ended(&running.edits) {
+            tracing::info!(
+                server,
+                "what was changed of a server at run time has ended: the config says otherwise"
+            );
+        }
         let previous = self.kept.running.replace(running.clone());
         running.set_weights();
         let installs = self.workers.iter().zip(parts).map(|(worker, parts)| {
@@ -302,10 +418,14 @@ impl Loop {
         running
     }
 
-    async fn candidate(&mut self, config: Config) -> Result<Candidate, Rejected> {
+    async fn candidate(
+        &mut self,
+        config: Arc<Config>,
+        basis: Basis,
+    ) -> Result<Candidate, Rejected> {
         let generation = Generation(self.kept.running.as_ref().map_or(1, |r| r.generation.0 + 1));
         let kept = self.kept.clone();
-        let draft = blocking(move || Draft::new(&kept, config)).await?;
+        let draft = blocking(move || Draft::new(&kept, config, basis)).await?;
         let snapshots = self.snapshots(&draft).await;
         let kept = self.kept.clone();
         blocking(move || Candidate::prepare(&kept, draft, generation, snapshots))
@@ -380,15 +500,18 @@ impl Loop {
         self.watch.as_mut()
     }
 
-    fn tell(&mut self, what: &str, begun: Instant, result: &Result<Applied, Rejected>) {
+    fn tell(&mut self, what: &str, by: &str, begun: Instant, result: &Result<Applied, Rejected>) {
         match result {
             Ok(applied) => {
-                if let Some(running) = &self.kept.running {
-                    self.history.remember(what, running);
+                let known = self.history.generations().next();
+                let running = self.kept.running.as_ref();
+                if let Some(running) = running.filter(|r| known != Some(r.generation.0)) {
+                    self.history.remember(what, by, running);
                     self.shared.publish_history(self.history.entries());
                 }
                 tracing::info!(
                     what,
+                    by,
                     generation = applied.generation.0,
                     took_ms = begun.elapsed().as_millis() as u64,
                     "change applied"
@@ -397,12 +520,17 @@ impl Loop {
             }
             Err(rejected) => {
                 for problem in &rejected.problems {
-                    tracing::error!(what, "change rejected; what ran before runs on\n{problem}");
+                    tracing::error!(
+                        what,
+                        by,
+                        "change rejected; what ran before runs on\n{problem}"
+                    );
                 }
                 self.shared.changes_rejected.fetch_add(1, SeqCst);
             }
         }
-        self.shared.remember_change(what, begun.elapsed(), result);
+        self.shared
+            .remember_change(what, by, begun.elapsed(), result);
     }
 }
 

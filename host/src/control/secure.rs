@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::draft::Basis;
 use super::generation::{Kept, Secured};
 use super::shared::Shared;
 use crate::config::checked::{HttpVersion, Listener, Mode, Pool};
@@ -44,18 +45,27 @@ pub struct Found {
 }
 
 /// Blocks: reads files. Where there is a problem the rest is of no use.
-pub fn all(kept: &Kept, config: &Config) -> Found {
+pub fn all(kept: &Kept, config: &Config, basis: Basis) -> Found {
+    let running = kept.running.as_ref().filter(|_| basis == Basis::Running);
+    let running = running.map(|running| &running.tls);
     let mut found = Found {
         tls: Secured::default(),
         problems: Vec::new(),
         warnings: Vec::new(),
     };
-    for listener in &config.listeners {
-        let server = found.server(kept, listener);
+    for (at, listener) in config.listeners.iter().enumerate() {
+        let server = match running {
+            Some(running) => running.listeners[at].clone(),
+            None => found.server(kept, listener),
+        };
         found.tls.listeners.push(server);
     }
-    for pool in &config.pools {
-        let client = found.client(kept, pool);
+    for (at, pool) in config.pools.iter().enumerate() {
+        let known = running.and_then(|running| running.pools[at].as_ref());
+        let client = match known.filter(|known| knows_all(known, pool)) {
+            Some(known) => Some(known.clone()),
+            None => found.client(kept, pool),
+        };
         found.tls.pools.push(client);
     }
     found
@@ -70,6 +80,12 @@ pub fn client(kept: &Kept, pool: &Pool) -> Result<Option<Arc<tls::Client>>, Prob
     };
     let client = found.client(kept, pool);
     found.problems.pop().map_or(Ok(client), Err)
+}
+
+/// Whether it knows all of the pool's servers.
+fn knows_all(client: &tls::Client, pool: &Pool) -> bool {
+    let mut servers = pool.written_servers().chain(&pool.servers);
+    servers.all(|server| client.to(&server.tls_address()).is_some())
 }
 
 impl Found {

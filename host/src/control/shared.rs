@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::checked::{Bind, Secret};
 use crate::discovery::Names;
+use crate::net::listen::UnixSocket;
 use crate::pipeline::WorkerHandle;
 
 use super::change::{Applied, Rejected};
@@ -29,15 +30,16 @@ const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
 pub struct Shared {
     pub started: OffsetDateTime,
     begun: Instant,
+    /// As many as the process was started with; fewer or more needs a restart.
     pub workers: Vec<WorkerHandle>,
     /// What names of servers stand for.
     pub names: Arc<Names>,
     /// What is wrong with the servers files of pools.
     servers_files: ArcSwap<BTreeMap<String, Vec<String>>>,
-    /// How many workers the process was started with; fewer or more needs a restart.
     running: ArcSwapOption<Running>,
     addresses: ArcSwap<Vec<(String, Bind)>>,
     admin: watch::Sender<Option<AdminPort>>,
+    admin_socket: watch::Sender<Option<Arc<UnixSocket>>>,
     last_change: Mutex<Option<LastChange>>,
     history: ArcSwap<Vec<HistoryEntry>>,
     draining: AtomicBool,
@@ -66,6 +68,7 @@ impl Shared {
             running: ArcSwapOption::empty(),
             addresses: ArcSwap::default(),
             admin: watch::Sender::new(None),
+            admin_socket: watch::Sender::new(None),
             last_change: Mutex::new(None),
             history: ArcSwap::default(),
             draining: AtomicBool::new(false),
@@ -86,6 +89,11 @@ impl Shared {
     /// The admin port, now and whenever it changes.
     pub fn admin(&self) -> watch::Receiver<Option<AdminPort>> {
         self.admin.subscribe()
+    }
+
+    /// The admin socket, now and whenever it changes.
+    pub fn admin_socket(&self) -> watch::Receiver<Option<Arc<UnixSocket>>> {
+        self.admin_socket.subscribe()
     }
 
     pub fn last_change(&self) -> Option<LastChange> {
@@ -163,7 +171,18 @@ impl Shared {
             .and_then(|admin| admin.token.clone());
         self.running.store(Some(running));
         self.addresses.store(Arc::new(listeners.addresses()));
-        let port = listeners.admin().map(|socket| AdminPort { socket, token });
+        let socket = listeners.admin_socket();
+        self.admin_socket.send_if_modified(|known| {
+            let same = match (&*known, &socket) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                _ => false,
+            };
+            *known = socket;
+            !same
+        });
+        let port = listeners.admin_port();
+        let port = port.map(|socket| AdminPort { socket, token });
         self.admin.send_if_modified(|known| {
             let same = match (&*known, &port) {
                 (Some(a), Some(b)) => Arc::ptr_eq(&a.socket, &b.socket) && a.token == b.token,
@@ -195,6 +214,7 @@ impl Shared {
     pub(super) fn remember_change(
         &self,
         what: &str,
+        by: &str,
         took: Duration,
         result: &Result<Applied, Rejected>,
     ) {
@@ -205,6 +225,7 @@ impl Shared {
         let change = LastChange {
             at: rfc3339(OffsetDateTime::now_utc()),
             what: what.to_owned(),
+            by: by.to_owned(),
             result,
             took_ms: took.as_secs_f64() * 1e3,
             problems,

@@ -1,6 +1,7 @@
 //! What a running proxy says of itself: `/api/v1/status`, `/pools` and `/plugins` show these as JSON.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use crate::base::ids::PoolIndex;
 use crate::config::Config;
 use crate::config::checked::{self, Bind, Mode, PluginUse};
 use crate::hook::ServerState;
+use crate::pipeline::WorkerHandle;
 use crate::plugin::{Cause, PluginShared, Role};
 use crate::upstream::vitals::{Checked, Wanted};
 use crate::upstream::{Server, Vitals};
@@ -27,6 +29,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub workers: usize,
     pub draining: bool,
+    /// Open client connections.
+    pub connections: usize,
     pub config: String,
     pub last_change: Option<LastChange>,
     pub listeners: Vec<ListenerStatus>,
@@ -40,8 +44,10 @@ pub struct Status {
 pub struct LastChange {
     /// RFC 3339, UTC.
     pub at: String,
-    /// `start`, `reload` or `plugin NAME`.
+    /// As the history says it, or `state POOL/SERVER STATE`, of which no generation comes.
     pub what: String,
+    /// Who asked for it.
+    pub by: String,
     /// `applied` or `rejected`.
     pub result: &'static str,
     pub took_ms: f64,
@@ -84,7 +90,9 @@ pub struct ServerStatus {
     pub name: String,
     pub address: String,
     pub weight: u32,
-    /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator took it out.
+    /// Before it was changed at run time.
+    pub initial_weight: u32,
+    /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator, or the judge of its probes, took it out.
     pub state: &'static str,
     /// `up`, `down`, `ejected`, or `unchecked` before the first probe and without any.
     pub health: &'static str,
@@ -95,6 +103,9 @@ pub struct ServerStatus {
     /// Less than `weight` while it starts slowly.
     pub effective_weight: f64,
     pub backup: bool,
+    /// Times that probes found it down, and probes that failed.
+    pub went_down: u64,
+    pub probes_failed: u64,
     pub in_flight: u32,
     /// Peak-sensitive average of the time to the first byte, microseconds, as balancers see it.
     pub ewma_us: u32,
@@ -130,6 +141,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         uptime_seconds: shared.uptime().as_secs(),
         workers: shared.workers.len(),
         draining: shared.is_draining(),
+        connections: shared.workers.iter().map(WorkerHandle::connections).sum(),
         config: config
             .map(|c| c.source.path.display().to_string())
             .unwrap_or_default(),
@@ -221,19 +233,28 @@ fn pools(shared: &Shared, running: &Running) -> Vec<PoolStatus> {
     let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
         name: pool.name.clone(),
         balancer: plugin_name(config, &pool.balancer),
-        servers: pool.servers.iter().zip(live).map(server).collect(),
+        servers: pool
+            .servers
+            .iter()
+            .zip(live)
+            .map(|of| server(of, running.edits.initial_weight(&pool.name, &of.0.name)))
+            .collect(),
         names: sources::names(shared, pool),
         servers_file: sources::servers_file(shared, pool),
     };
     pools.map(one).collect()
 }
 
-fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
+fn server(
+    (written, live): (&checked::Server, &Arc<Server>),
+    initial_weight: Option<u32>,
+) -> ServerStatus {
     let probe = live.vitals.last_probe();
     ServerStatus {
         name: written.name.clone(),
         address: written.address.clone(),
         weight: written.weight,
+        initial_weight: initial_weight.unwrap_or(written.weight),
         state: match live.vitals.state() {
             ServerState::Ready => "ready",
             ServerState::Drain => "drain",
@@ -245,6 +266,8 @@ fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
         last_probe: probe.map(|probe| probe.words),
         effective_weight: f64::from(live.weight()) / f64::from(FULL_WEIGHT),
         backup: written.backup,
+        went_down: live.vitals.counts.went_down.load(Relaxed),
+        probes_failed: live.vitals.counts.probes_failed.load(Relaxed),
         in_flight: live.inflight(),
         ewma_us: live.ewma_us(),
     }

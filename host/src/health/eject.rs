@@ -57,12 +57,11 @@ impl Ward {
     fn tell_of_no_room(&self, pool: &str, server: &str) {
         let now = Instant::now();
         let mut told = self.told_of_no_room.borrow_mut();
-        let last = told.insert(pool.to_owned(), now);
-        if last.is_some_and(|last| now - last < QUIET) {
-            // Counted from when it was told, else it might never be told again.
-            told.extend(last.map(|last| (pool.to_owned(), last)));
+        let last = told.get(pool);
+        if last.is_some_and(|last| now - *last < QUIET) {
             return;
         }
+        told.insert(pool.to_owned(), now);
         tracing::warn!(
             pool,
             server,

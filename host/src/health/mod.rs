@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::checked::{Passive, Probe};
 use crate::hook::HealthJudge;
@@ -35,7 +35,7 @@ pub struct Health {
 
 enum Order {
     Watch(Plan),
-    Assess(String),
+    Assess(String, oneshot::Sender<()>),
 }
 
 /// All that is to be watched.
@@ -114,9 +114,12 @@ impl Health {
         let _ = self.orders.send(Order::Watch(plan));
     }
 
-    /// What the operator wants of a server of this pool has changed.
-    pub fn assess(&self, pool: &str) {
-        let _ = self.orders.send(Order::Assess(pool.to_owned()));
+    /// What the operator wants of a server of this pool has changed. Returns once the servers' states say so.
+    pub async fn assess(&self, pool: &str) {
+        let (done, assessed) = oneshot::channel();
+        let _ = self.orders.send(Order::Assess(pool.to_owned(), done));
+        // No answer: the thread is gone, and with it all who could be told.
+        let _ = assessed.await;
     }
 }
 
@@ -137,7 +140,10 @@ fn run(live: Arc<LiveTable>, changed: Changed, mut orders: mpsc::UnboundedReceiv
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Watch(plan)) => ward.watch(plan),
-                    Some(Order::Assess(pool)) => ward.assess(&pool),
+                    Some(Order::Assess(pool, done)) => {
+                        ward.assess(&pool);
+                        let _ = done.send(());
+                    }
                     None => return,
                 },
                 suspects = live.suspects() => {

@@ -2,7 +2,7 @@
 //! probes, ejections and the panic threshold have all had their say.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub struct Ward {
     pub(super) told_of_no_room: RefCell<HashMap<String, Instant>>,
     pub(super) permits: Semaphore,
     /// Pools that are in panic.
-    panics: RefCell<HashMap<String, ()>>,
+    panics: RefCell<HashSet<String>>,
     random: Cell<u64>,
     pub(super) told_of_no_socket: Cell<Option<Instant>>,
 }
@@ -72,9 +72,7 @@ impl Ward {
             self.forget_what_is_not_watched(pool);
             self.assess(&pool.name);
             // Whoever built the plan may have seen other states.
-            if pool.probe.is_some() || pool.passive.is_some() {
-                (self.changed)(&pool.name);
-            }
+            (self.changed)(&pool.name);
         }
         self.forget_the_gone(&plan);
     }
@@ -135,8 +133,7 @@ impl Ward {
 
     fn forget_the_gone(&self, plan: &[Rc<PoolPlan>]) {
         let servers = plan.iter().flat_map(|pool| &pool.servers);
-        let living: std::collections::HashSet<_> =
-            servers.map(|server| server.live.identity()).collect();
+        let living: HashSet<_> = servers.map(|server| server.live.identity()).collect();
         let gone = |identity: &Identity| !living.contains(identity);
         let mut ramps = self.ramps.borrow_mut();
         ramps.retain(|identity, ramp| {
@@ -149,7 +146,7 @@ impl Ward {
         ejections.retain(|identity, _| !gone(identity));
         let mut panics = self.panics.borrow_mut();
         let known = |pool: &str| plan.iter().any(|known| known.name == pool);
-        panics.retain(|pool, ()| known(pool));
+        panics.retain(|pool| known(pool));
         let mut told = self.told_of_no_room.borrow_mut();
         told.retain(|pool, _| known(pool));
     }
@@ -182,9 +179,9 @@ impl Ward {
     fn panics(&self, pool: &PoolPlan) -> bool {
         let panics = must_panic(pool);
         let mut known = self.panics.borrow_mut();
-        let was = known.contains_key(&pool.name);
+        let was = known.contains(&pool.name);
         if panics && !was {
-            known.insert(pool.name.clone(), ());
+            known.insert(pool.name.clone());
             tracing::error!(
                 pool = pool.name,
                 "panic: fewer servers are up than `panic-threshold` asks for; all are used, whatever probes say"

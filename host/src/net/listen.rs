@@ -77,7 +77,8 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Listens at `path`, whose file gets these permissions before anybody can connect. As [`listen`] otherwise.
+/// Listens at `path`, whose file is made with these permissions at most, and has them before anybody can connect. As [`listen`]
+/// otherwise.
 pub fn listen_unix(path: &Path, mode: u32) -> io::Result<Listening> {
     let address = SockAddr::unix(path)?;
     let (socket, file) = match systemd::listening_at(&address) {
@@ -95,6 +96,10 @@ pub fn listen_unix(path: &Path, mode: u32) -> io::Result<Listening> {
 
 fn bound_unix(path: &Path, address: &SockAddr, mode: u32) -> io::Result<(Socket, (u64, u64))> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    // Linux makes the file with the socket's own permissions, less the umask, which belongs to all threads.
+    let file = fs::File::from(std::os::fd::OwnedFd::from(socket.try_clone()?));
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    drop(file);
     if let Err(error) = socket.bind(address) {
         let stale = error.kind() == io::ErrorKind::AddrInUse && is_stale(path);
         if !stale {
@@ -174,6 +179,28 @@ impl Accepted {
                 tokio::net::UnixStream::from_std(socket).map(Stream::Unix)
             }
         }
+    }
+}
+
+impl UnixSocket {
+    /// Gives its file other permissions, unless it is systemd's. Errors: another's file stands in its place, or none.
+    pub fn permit(&self, mode: u32) -> io::Result<()> {
+        let Some(ours) = self.file else {
+            return Ok(());
+        };
+        if identity(&self.path)? != ours {
+            return Err(io::Error::other("its file is another's now"));
+        }
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+    }
+
+    /// A descriptor of its own for the same socket.
+    pub fn duplicate(&self) -> io::Result<unix::UnixListener> {
+        use std::os::fd::AsFd;
+        self.listener
+            .as_fd()
+            .try_clone_to_owned()
+            .map(unix::UnixListener::from)
     }
 }
 

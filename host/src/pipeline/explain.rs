@@ -1,5 +1,5 @@
-//! What would become of a request now: the listener's router and the pool's balancer are asked as they are for a real one. Filters
-//! are named, not run: they may count, or ask others.
+//! What would become of a request now: the listener's router, the pool's stickiness and its balancer are asked as they are for a real
+//! one. Filters are named, not run: they may count, or ask others.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -14,8 +14,10 @@ use super::log::Record;
 use super::pick::{Tried, pick};
 use super::route::{self, To};
 use super::site::{Filter, ListenerSite, Site};
+use super::stick;
 use super::worker::Worker;
 use crate::base::text::Text;
+use crate::config::checked::Mode;
 use crate::hook::ConnectionFacts;
 use crate::http::hop::Said;
 use crate::http::{Body, Fields, Link, RequestHead, Target};
@@ -25,7 +27,7 @@ use crate::http::{Body, Fields, Link, RequestHead, Target};
 pub struct Question {
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// None: the first one.
+    /// None: the first one that takes requests.
     pub listener: Option<String>,
     pub method: Method,
     pub host: String,
@@ -66,8 +68,16 @@ pub(super) fn explain(worker: &Rc<Worker>, question: &Question) -> Result<Explai
     let known = |name: &String| site.listener(name);
     let listener = match &question.listener {
         Some(name) => known(name).ok_or_else(|| unknown_listener(&site, name))?,
-        None => site.listeners.first().ok_or("there is no listener")?,
+        None => http_listeners(&site)
+            .next()
+            .ok_or("there is no listener that takes requests")?,
     };
+    if listener.entrance.mode != Mode::Http {
+        return Err(format!(
+            "the listener \"{}\" takes connections, mode = \"tcp\", and no requests; name another",
+            listener.name
+        ));
+    }
     let mut exchange = exchange(worker, &site, listener, question)?;
     let mut explained = Explained {
         listener: listener.name.to_string(),
@@ -91,7 +101,12 @@ pub(super) fn explain(worker: &Rc<Worker>, question: &Question) -> Result<Explai
     let picked = pool.and_then(|index| {
         let pool = site.pool(index).ok_or(Fault::NoPool)?;
         explained.pool = Some(pool.name.to_string());
-        pick(pool, index, &exchange, worker.random(), &Tried::new())
+        // As `forward` does it.
+        exchange.record.pool = Some(pool.name.clone());
+        match stick::find(pool, index, &mut exchange) {
+            Some(stuck) => Ok(stuck),
+            None => pick(pool, index, &exchange, worker.random(), &Tried::new()),
+        }
     });
     match picked {
         Ok(server) => explained.server = Some(server.name.to_string()),
@@ -116,12 +131,17 @@ impl Explained {
     }
 }
 
+fn http_listeners(site: &Site) -> impl Iterator<Item = &ListenerSite> {
+    let listeners = site.listeners.iter();
+    listeners.filter(|listener| listener.entrance.mode == Mode::Http)
+}
+
 fn names(filters: &[Filter]) -> impl Iterator<Item = String> + '_ {
     filters.iter().map(|filter| filter.name.to_string())
 }
 
 fn unknown_listener(site: &Site, name: &str) -> String {
-    let known: Vec<&str> = site.listeners.iter().map(|known| &*known.name).collect();
+    let known: Vec<&str> = http_listeners(site).map(|known| &*known.name).collect();
     format!(
         "there is no listener \"{name}\"; there are: {}",
         known.join(", ")

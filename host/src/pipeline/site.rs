@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
@@ -32,6 +33,8 @@ pub struct Site {
     pub pools: Vec<PoolSite>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<Network>,
+    /// How long connections of listeners that are gone may take to end.
+    pub drain_timeout: Duration,
     /// Whatever its builder wants to live as long.
     pub hold: Box<dyn Any>,
 }
@@ -145,6 +148,7 @@ impl Site {
             routes: Vec::new(),
             pools: Vec::new(),
             trusted_proxies: Vec::new(),
+            drain_timeout: Duration::ZERO,
             hold: Box::new(()),
         }
     }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -61,6 +61,13 @@ pub(super) async fn tidy() {
     }
 }
 
+async fn cut(links: Vec<Weak<Link>>, after: Duration) {
+    tokio::time::sleep(after).await;
+    for link in links.iter().filter_map(Weak::upgrade) {
+        link.close(Closing::Cut);
+    }
+}
+
 impl Worker {
     pub(super) fn new(observer: Box<dyn WorkerObserver>, open: Arc<AtomicUsize>) -> Worker {
         Worker {
@@ -102,13 +109,25 @@ impl Worker {
         let before = self.site();
         let first = before.generation.0 == 0;
         let site = make((!first).then_some(&before));
-        // A listener that is gone lets its connections finish what they are at.
-        for open in self.connections.borrow().values() {
-            if site.listener(&open.listener).is_none() {
-                open.link.close(Closing::WhenIdle);
-            }
-        }
+        self.retire(&site);
         self.site.replace(site);
+    }
+
+    /// A listener that is gone lets its connections finish what they are at, until the drain timeout.
+    fn retire(&self, site: &Site) {
+        let connections = self.connections.borrow();
+        let of_the_gone = connections.values().filter(|open| {
+            open.link.closing() == Closing::No && site.listener(&open.listener).is_none()
+        });
+        let gone: Vec<_> = of_the_gone
+            .map(|open| {
+                open.link.close(Closing::WhenIdle);
+                Rc::downgrade(&open.link)
+            })
+            .collect();
+        if !gone.is_empty() {
+            tokio::task::spawn_local(cut(gone, site.drain_timeout));
+        }
     }
 
     pub(super) async fn drain(&self, deadline: Duration) {

@@ -92,6 +92,20 @@ struct Met {
 }
 
 impl Wanted {
+    /// As HAProxy and the admin API say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Wanted::Ready => "ready",
+            Wanted::Drain => "drain",
+            Wanted::Maint => "maint",
+        }
+    }
+
+    pub fn named(word: &str) -> Option<Wanted> {
+        let all = [Wanted::Ready, Wanted::Drain, Wanted::Maint];
+        all.into_iter().find(|wanted| wanted.word() == word)
+    }
+
     fn of(number: u8) -> Wanted {
         match number {
             0 => Wanted::Ready,

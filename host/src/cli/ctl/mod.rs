@@ -1,4 +1,4 @@
-//! `tidegate ctl`: talks to a running proxy over the admin port's HTTP.
+//! `tidegate ctl`: talks to a running proxy over the admin port's HTTP, or over the admin socket.
 
 mod remote;
 mod tables;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::{Ctl, CtlCommand};
 use super::terminal::{Failure, Progress, failed, print, shown};
@@ -43,6 +43,23 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
         CtlCommand::Drain { server } => want(&proxy, &server, "drain"),
         CtlCommand::Maint { server } => want(&proxy, &server, "maint"),
         CtlCommand::Ready { server } => want(&proxy, &server, "ready"),
+        CtlCommand::Weight { server, weight } => weigh(&proxy, &server, &weight),
+        CtlCommand::Add {
+            server,
+            address,
+            weight,
+            backup,
+            label,
+            state,
+        } => {
+            let mut written = json!({ "address": address, "backup": backup, "state": state });
+            written["labels"] = labels(&label)?;
+            if let Some(weight) = weight {
+                written["weight"] = weight.into();
+            }
+            add(&proxy, &server, written)
+        }
+        CtlCommand::Remove { server } => remove(&proxy, &server),
         CtlCommand::History => history(&proxy),
         CtlCommand::Rollback { generation } => rollback(&proxy, generation),
     }
@@ -96,17 +113,63 @@ fn explain(proxy: &Remote, asked: &[(&str, String)]) -> Result<(), Failure> {
 }
 
 fn want(proxy: &Remote, server: &str, state: &str) -> Result<(), Failure> {
-    let Some((pool, name)) = server.split_once('/') else {
-        return Err(Failure::new(format!(
-            "{:?} is no server; write POOL/SERVER, as `tidegate ctl status` shows them",
-            shown(server)
-        )));
-    };
-    let path = format!("/api/v1/pools/{}/servers/{}", escaped(pool), escaped(name));
-    let body = serde_json::json!({ "state": state }).to_string();
-    let answer = proxy.ask(Method::PATCH, &path, body.into(), PATIENCE)?;
+    let body = json!({ "state": state }).to_string();
+    let answer = proxy.ask(Method::PATCH, &path_of(server)?, body.into(), LONG_PATIENCE)?;
     answer.json()?;
     print(&format!("{}: {state}\n", shown(server)))
+}
+
+fn weigh(proxy: &Remote, server: &str, weight: &str) -> Result<(), Failure> {
+    let given = weight.parse::<u32>().map_or(json!(weight), Value::from);
+    let body = json!({ "weight": given }).to_string();
+    let answer = proxy.ask(Method::PATCH, &path_of(server)?, body.into(), LONG_PATIENCE)?;
+    print(&applied(&answer.json()?))
+}
+
+fn add(proxy: &Remote, server: &str, mut written: Value) -> Result<(), Failure> {
+    let (pool, name) = parts(server)?;
+    written["name"] = name.into();
+    let path = format!("/api/v1/pools/{}/servers", escaped(pool));
+    let body = written.to_string();
+    let answer = proxy.ask(Method::POST, &path, body.into(), LONG_PATIENCE)?;
+    print(&applied(&answer.json()?))
+}
+
+fn remove(proxy: &Remote, server: &str) -> Result<(), Failure> {
+    let path = path_of(server)?;
+    let answer = proxy.ask(Method::DELETE, &path, Bytes::new(), LONG_PATIENCE)?;
+    print(&applied(&answer.json()?))
+}
+
+fn labels(given: &[String]) -> Result<Value, Failure> {
+    let pair = |label: &String| {
+        let pair = label.split_once('=');
+        let pair = pair.map(|(key, value)| (key.to_owned(), Value::from(value)));
+        pair.ok_or_else(|| {
+            let label = shown(label);
+            Failure::new(format!("{label:?} is no label; write KEY=VALUE"))
+        })
+    };
+    let pairs: serde_json::Map<_, _> = given.iter().map(pair).collect::<Result<_, _>>()?;
+    Ok(Value::Object(pairs))
+}
+
+fn path_of(server: &str) -> Result<String, Failure> {
+    let (pool, name) = parts(server)?;
+    Ok(format!(
+        "/api/v1/pools/{}/servers/{}",
+        escaped(pool),
+        escaped(name)
+    ))
+}
+
+fn parts(server: &str) -> Result<(&str, &str), Failure> {
+    server.split_once('/').ok_or_else(|| {
+        Failure::new(format!(
+            "{:?} is no server; write POOL/SERVER, as `tidegate ctl status` shows them",
+            shown(server)
+        ))
+    })
 }
 
 fn history(proxy: &Remote) -> Result<(), Failure> {

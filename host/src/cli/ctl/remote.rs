@@ -1,6 +1,8 @@
-//! The admin port of a running proxy, and what it answers.
+//! The admin port of a running proxy, or its socket, and what it answers.
 
 use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +10,8 @@ use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::super::terminal::{Failure, failed};
 use super::tables::{lines, list};
@@ -20,9 +23,14 @@ const MOST_ANSWER: usize = 64 << 20;
 /// The admin surface of a proxy.
 pub struct Remote {
     url: String,
-    /// `host:port`
-    authority: String,
+    place: Place,
     token: Option<String>,
+}
+
+enum Place {
+    /// `host:port`
+    Port(String),
+    Socket(PathBuf),
 }
 
 pub struct Answer {
@@ -36,18 +44,17 @@ impl Remote {
         let url = admin
             .or_else(|| set("TIDEGATE_ADMIN"))
             .unwrap_or_else(|| DEFAULT_ADMIN.into());
-        let authority = authority(&url).ok_or_else(|| {
+        let place = match url.strip_prefix("unix:") {
+            Some(path) => Some(Place::Socket(path.into())),
+            None => authority(&url).map(Place::Port),
+        };
+        let place = place.ok_or_else(|| {
             Failure::new(format!(
-                "{:?} is no address of an admin surface; write --admin {DEFAULT_ADMIN}",
-                url
+                "{url:?} is no address of an admin surface; write --admin {DEFAULT_ADMIN}, or unix:PATH"
             ))
         })?;
         let token = token.or_else(|| set("TIDEGATE_TOKEN"));
-        Ok(Remote {
-            url,
-            authority,
-            token,
-        })
+        Ok(Remote { url, place, token })
     }
 
     pub fn ask(
@@ -73,12 +80,34 @@ impl Remote {
     }
 
     async fn talk(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failure> {
-        let stream = TcpStream::connect(&self.authority).await.map_err(|error| {
-            Failure::new(format!(
-                "nothing answers at {}: {error}; is the proxy running, and is this its [admin] bind? (--admin URL)",
-                self.url
-            ))
-        })?;
+        match &self.place {
+            Place::Port(authority) => {
+                let stream = TcpStream::connect(authority).await;
+                let stream = stream.map_err(|error| self.silent(&error, "bind"))?;
+                self.over(stream, method, path, body).await
+            }
+            Place::Socket(at) => {
+                let stream = UnixStream::connect(at).await;
+                let stream = stream.map_err(|error| self.silent(&error, "socket"))?;
+                self.over(stream, method, path, body).await
+            }
+        }
+    }
+
+    fn silent(&self, error: &io::Error, key: &str) -> Failure {
+        Failure::new(format!(
+            "nothing answers at {}: {error}; is the proxy running, and is this its [admin] {key}? (--admin URL)",
+            self.url
+        ))
+    }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let broken = |error: hyper::Error| Failure::new(format!("{} broke off: {error}", self.url));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -108,10 +137,14 @@ impl Remote {
         path: &str,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Failure> {
+        let host = match &self.place {
+            Place::Port(authority) => authority,
+            Place::Socket(_) => "localhost",
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.authority)
+            .header(header::HOST, host)
             .header(
                 header::USER_AGENT,
                 concat!("tidegate/", env!("CARGO_PKG_VERSION")),

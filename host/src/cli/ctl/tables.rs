@@ -79,7 +79,7 @@ pub fn explained(explained: &Value) -> String {
 }
 
 pub fn history(generations: &Value) -> String {
-    let columns = ["generation", "at", "what", "running"];
+    let columns = ["generation", "at", "what", "by", "running"];
     rows("generation", &columns, generations)
 }
 

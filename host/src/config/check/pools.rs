@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::health::passive;
-use super::uses::Uses;
+use super::uses::{Uses, shipped};
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
+use crate::base::ids::PluginIndex;
 use crate::config::checked::{
-    Discovered, HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
+    Config, Discovered, HttpVersion, PluginUse, Pool, PoolTimeouts, ProbeKind, ProxyOut, Server,
 };
 use crate::config::lookup::SERVICE;
 use crate::config::problem::{Located, Problem, Problems};
@@ -33,6 +34,7 @@ impl Check<'_> {
         Pool {
             name: name.to_owned(),
             balancer: self.balancer(written, name, (&servers, discovered.as_ref()), uses),
+            balancer_by_default: written.balancer.is_absent(),
             sticky: written
                 .sticky
                 .given()
@@ -126,7 +128,11 @@ impl Check<'_> {
             .health
             .given()
             .and_then(|probe| probe.value.port.given());
-        let mut servers = written.servers.given().into_iter().flat_map(|list| &list.value);
+        let mut servers = written
+            .servers
+            .given()
+            .into_iter()
+            .flat_map(|list| &list.value);
         let is_unix = |server: &Located<written::Server>| {
             let address = server.value.address.as_ref();
             address.is_some_and(|address| address.value.0.starts_with("unix:"))
@@ -213,9 +219,6 @@ impl Check<'_> {
         (servers, discovered): (&[Server], Option<&Discovered>),
         uses: &mut Uses,
     ) -> PluginUse {
-        let differ = servers
-            .windows(2)
-            .any(|pair| pair[0].weight != pair[1].weight);
         let grow = !written.slow_start.value.0.is_zero();
         // Weights that are yet to come.
         let told = discovered.is_some_and(|discovered| {
@@ -225,7 +228,7 @@ impl Check<'_> {
         // A judge gives shares of the weight.
         let judged = written.health.given();
         let judged = judged.is_some_and(|health| health.value.plugin.given().is_some());
-        let default = if differ || grow || told || judged {
+        let default = if differ(servers) || grow || told || judged {
             WEIGHTED
         } else {
             ROUND_ROBIN
@@ -237,7 +240,7 @@ impl Check<'_> {
         let plugin = written_use.and_then(|name| self.plugin_use(name, pool, uses));
         // None is reported, and this stands for nothing.
         plugin.unwrap_or_else(|| Located {
-            value: crate::base::ids::PluginIndex(0),
+            value: PluginIndex(0),
             span: written.span.clone(),
         })
     }
@@ -259,26 +262,8 @@ impl Listed<'_> {
         });
         refuse_twice(names, NAME_IT, self.problems);
         list.iter()
-            .map(|written| self.server(&written.value))
+            .map(|written| server(&written.value, self.folder))
             .collect()
-    }
-
-    fn server(&self, written: &written::Server) -> Server {
-        let labels = written.labels.value.0.iter();
-        let address = written.address.as_ref().map_or("", |a| &a.value.0);
-        Server {
-            name: server_name(written).map_or(String::new(), |name| name.value),
-            address: match address.strip_prefix("unix:") {
-                Some(path) => format!("unix:{}", self.folder.join(path).display()),
-                None => address.to_owned(),
-            },
-            resolved_from: None,
-            weight: written.weight.value.0 as u32,
-            backup: written.backup.value,
-            labels: labels
-                .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
-                .collect(),
-        }
     }
 }
 
@@ -303,6 +288,45 @@ pub(in crate::config) fn refuse_taken(
             problems.push(Problem::at(name.span, message, NAME_IT));
         }
     }
+}
+
+/// A server as it was written; relative paths begin at `folder`.
+pub(in crate::config) fn server(written: &written::Server, folder: &Path) -> Server {
+    let labels = written.labels.value.0.iter();
+    let address = written.address.as_ref().map_or("", |a| &a.value.0);
+    Server {
+        name: server_name(written).map_or(String::new(), |name| name.value),
+        address: match address.strip_prefix("unix:") {
+            Some(path) => format!("unix:{}", folder.join(path).display()),
+            None => address.to_owned(),
+        },
+        resolved_from: None,
+        weight: written.weight.value.0 as u32,
+        backup: written.backup.value,
+        labels: labels
+            .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
+            .collect(),
+    }
+}
+
+/// What a pool balances by that names nothing, once its servers have changed at run time: weights are honoured.
+pub(in crate::config) fn weigh_by_default(config: &mut Config, pool: usize) {
+    let pool = &mut config.pools[pool];
+    if !pool.balancer_by_default || !differ(&pool.servers) {
+        return;
+    }
+    let mut plugins = config.plugins.iter();
+    let known = plugins.position(|plugin| plugin.name == WEIGHTED);
+    let index = known.unwrap_or_else(|| {
+        config.plugins.push(shipped(WEIGHTED, &pool.span));
+        config.plugins.len() - 1
+    });
+    pool.balancer.value = PluginIndex(index as u32);
+}
+
+fn differ(servers: &[Server]) -> bool {
+    let mut pairs = servers.windows(2);
+    pairs.any(|pair| pair[0].weight != pair[1].weight)
 }
 
 fn server_name(written: &written::Server) -> Option<Located<String>> {

@@ -49,10 +49,12 @@ impl Check<'_> {
                 "add `token = { file = \"token\" }`, or bind to 127.0.0.1 or [::1]",
             ));
         }
+        let socket = admin.socket.given();
         let token = token.given().map(|token| Secret(token.value.0.clone()));
         Some(Admin {
             bind: bind.value.0,
             token,
+            socket: socket.map(|path| path.located(self.source.folder().join(&path.value.0))),
         })
     }
 
@@ -71,12 +73,14 @@ impl Check<'_> {
 
     /// Each address can be bound once, whoever binds it.
     pub(super) fn binds(&mut self, file: &File) {
-        let admin = file.admin.given().map(|admin| &admin.value.bind);
-        let admin = admin.map(|bind| bind.located(ListenerBind::Ip(bind.value.0)));
+        let admin = file.admin.given().map(|admin| &admin.value);
+        let port = admin.map(|admin| admin.bind.located(ListenerBind::Ip(admin.bind.value.0)));
+        let socket = admin.and_then(|admin| admin.socket.given());
+        let socket = socket.map(|path| path.located(ListenerBind::Unix(path.value.0.clone())));
         let listeners = file.listeners().iter();
         let listeners = listeners.filter_map(|listener| listener.value.bind.as_ref());
         let listeners = listeners.flat_map(|bind| bind.value.0.iter().cloned());
-        let binds = admin.into_iter().chain(listeners);
+        let binds = port.into_iter().chain(socket).chain(listeners);
         let mut seen: Vec<Located<ListenerBind>> = Vec::new();
         for bind in binds {
             match seen.iter().find(|first| collide(&first.value, &bind.value)) {

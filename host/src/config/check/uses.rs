@@ -148,17 +148,22 @@ impl Check<'_> {
             self.problems.push(problem);
             return None;
         }
-        Some(Plugin {
-            name: text.to_owned(),
-            source: PluginSource::Shipped(text.to_owned()),
-            config: serde_json::json!({}),
-            on_failure: None,
-            cpu_limit: CPU_LIMIT,
-            memory: MEMORY,
-            fetch_grants: Vec::new(),
-            span: name.span.clone(),
-            source_span: name.span.clone(),
-            config_span: name.span.clone(),
-        })
+        Some(shipped(text, &name.span))
+    }
+}
+
+/// A shipped plugin that is used at `span` by its name alone.
+pub(super) fn shipped(name: &str, span: &Span) -> Plugin {
+    Plugin {
+        name: name.to_owned(),
+        source: PluginSource::Shipped(name.to_owned()),
+        config: serde_json::json!({}),
+        on_failure: None,
+        cpu_limit: CPU_LIMIT,
+        memory: MEMORY,
+        fetch_grants: Vec::new(),
+        span: span.clone(),
+        source_span: span.clone(),
+        config_span: span.clone(),
     }
 }

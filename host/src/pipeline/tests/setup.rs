@@ -180,6 +180,7 @@ impl Setup {
             routes: routes.collect(),
             pools,
             trusted_proxies: self.trusted.clone(),
+            drain_timeout: std::time::Duration::ZERO,
             hold: Box::new(self.hold.clone()),
         }
     }

@@ -1,0 +1,144 @@
+//! The admin's Unix socket. Two kinds of clients come there: `tidegate ctl`, which speaks the admin port's HTTP, and those who have
+//! HAProxy's runtime commands at hand (`echo "show stat" | socat stdio unix-connect:PATH`). Their first bytes tell them apart: a
+//! request begins with a method in capitals, and no command does.
+//!
+//! Who can open the socket may change everything: its file's permissions are the guard, and no web page reaches it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::socket::{Connection, Permits, Who};
+use super::{Proxy, words};
+
+/// Bytes of a line of commands (HAProxy's `tune.bufsize`).
+const LONGEST_LINE: usize = 16 << 10;
+
+/// What an accept that failed waits for: there may be no descriptor left.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const METHODS: [&[u8]; 7] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"PATCH ",
+    b"DELETE ",
+    b"OPTIONS ",
+];
+
+/// Accepts for ever; connections that speak HTTP go to `http`.
+pub async fn accept(
+    socket: UnixListener,
+    proxy: Arc<dyn Proxy>,
+    http: mpsc::Sender<(Connection, Who)>,
+) {
+    let permits = Permits::new();
+    loop {
+        let permit = permits.one().await;
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket accepts nobody for a moment");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let who = who(&stream);
+        let connection = Connection::new(stream, permit);
+        let (proxy, http) = (proxy.clone(), http.clone());
+        tokio::spawn(async move {
+            // It went away: there is nobody to tell.
+            let _ = attend(connection, who, &*proxy, http).await;
+        });
+    }
+}
+
+fn who(stream: &UnixStream) -> Who {
+    let told = stream.peer_cred().map(|peer| {
+        let process = peer.pid();
+        let process = process.map_or(String::new(), |id| format!(", process {id}"));
+        format!("admin socket, user {}{process}", peer.uid())
+    });
+    Who(told.unwrap_or_else(|_| "admin socket".to_owned()))
+}
+
+async fn attend(
+    mut connection: Connection,
+    who: Who,
+    proxy: &dyn Proxy,
+    http: mpsc::Sender<(Connection, Who)>,
+) -> io::Result<()> {
+    let mut begun = Vec::new();
+    let is_http = loop {
+        if let Some(known) = is_http(&begun) {
+            break known;
+        }
+        if connection.read_buf(&mut begun).await? == 0 {
+            break false;
+        }
+    };
+    if is_http {
+        connection.put_back(begun);
+        // The surface is being stopped.
+        let _ = http.send((connection, who)).await;
+        return Ok(());
+    }
+    let Some(line) = line(&mut connection, begun).await? else {
+        return connection.write_all(b"The line is too long.\n\n").await;
+    };
+    let answer = words::answer(proxy, &line, &who.0).await;
+    connection.write_all(answer.as_bytes()).await?;
+    connection.shutdown().await
+}
+
+/// None: more is to be read.
+fn is_http(begun: &[u8]) -> Option<bool> {
+    if METHODS.iter().any(|method| begun.starts_with(method)) {
+        return Some(true);
+    }
+    let may_be = METHODS.iter().any(|method| method.starts_with(begun));
+    (!may_be).then_some(false)
+}
+
+/// The first line, or what there is of it when the client has said all. None: it is too long.
+async fn line(connection: &mut Connection, mut begun: Vec<u8>) -> io::Result<Option<String>> {
+    loop {
+        let end = begun.iter().position(|byte| *byte == b'\n');
+        if end.unwrap_or(begun.len()) > LONGEST_LINE {
+            return Ok(None);
+        }
+        if end.is_some() || connection.read_buf(&mut begun).await? == 0 {
+            let line = &begun[..end.unwrap_or(begun.len())];
+            return Ok(Some(String::from_utf8_lossy(line).into_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_its_method() {
+        assert_eq!(is_http(b"GET / HTTP/1.1"), Some(true));
+        assert_eq!(is_http(b"DELETE /x"), Some(true));
+        assert_eq!(is_http(b"PAT"), None, "it may become PATCH");
+        assert_eq!(is_http(b""), None);
+        for command in [
+            "show stat",
+            "s",
+            "SHOW INFO",
+            "PATCHES",
+            "\n",
+            "get weight a/b",
+        ] {
+            assert_eq!(is_http(command.as_bytes()), Some(false), "{command}");
+        }
+    }
+}
