@@ -31,6 +31,7 @@ mod readme;
 mod reload;
 mod routing;
 mod service;
+mod sharing;
 mod sticking;
 mod swap;
 mod tcp;

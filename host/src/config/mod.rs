@@ -15,6 +15,7 @@ mod probing;
 pub mod problem;
 mod read;
 mod schema;
+mod shared;
 mod shown;
 pub mod source;
 mod table;
@@ -42,7 +43,7 @@ pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
     let Read {
         file,
         shown,
-        token,
+        secrets,
         problems: list,
     } = match read(&source) {
         Ok(read) => read,
@@ -52,7 +53,7 @@ pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
             return Err(problems);
         }
     };
-    let source = Arc::new(source.masked(token));
+    let source = Arc::new(source.masked(&secrets));
     let mut problems = Problems {
         source: Arc::clone(&source),
         list,
@@ -72,8 +73,8 @@ pub fn router_settings(config: &Config) -> serde_json::Value {
 struct Read {
     file: written::File,
     shown: serde_json::Value,
-    /// Where a token stands that no message may quote.
-    token: Option<Span>,
+    /// Where secrets stand that no message may quote.
+    secrets: Vec<Span>,
     problems: Vec<Problem>,
 }
 
@@ -84,7 +85,7 @@ fn read(source: &Source) -> Result<Read, Problem> {
     Ok(Read {
         file,
         shown: shown::document(document.get_ref()),
-        token: shown::token(document.get_ref()),
+        secrets: shown::secrets(document.get_ref()),
         problems: reader.problems,
     })
 }

@@ -31,6 +31,7 @@ use crate::config::{Config, Problems};
 use crate::health::Health;
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
+use crate::state::State;
 use crate::upstream::LiveTable;
 
 pub use change::{Applied, Cause, Change, Rejected};
@@ -62,6 +63,8 @@ pub struct Control {
 pub struct Parts {
     pub path: PathBuf,
     pub runtime: Runtime,
+    /// What plugins keep; the runtime's own.
+    pub state: Arc<State>,
     pub live: Arc<LiveTable>,
     pub workers: Vec<WorkerHandle>,
     pub gates: Gates,
@@ -75,6 +78,7 @@ impl Control {
         let Parts {
             path,
             runtime,
+            state,
             live,
             workers,
             gates,
@@ -84,6 +88,7 @@ impl Control {
         metrics::register(&mut registry, &shared, &gates);
         let health = watch_servers(&live, &shared)?;
         let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
+        changes.state = state;
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);

@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
+use crate::state::State;
 use crate::upstream::LiveTable;
 use crate::upstream::vitals::Wanted;
 
@@ -43,6 +44,8 @@ pub struct Loop {
     watch: Option<Watch>,
     history: History,
     health: Health,
+    /// Shared as the configuration says.
+    pub state: Arc<State>,
 }
 
 impl Loop {
@@ -72,6 +75,7 @@ impl Loop {
             watch: None,
             history: History::default(),
             health,
+            state: Arc::default(),
         }
     }
 
@@ -257,6 +261,9 @@ impl Loop {
         self.shared.publish(running.clone(), &self.listeners);
         self.health.watch(members::plan(&running, judges));
         drop(previous);
+        if let Err(error) = self.state.share(running.config.state.as_ref()) {
+            tracing::error!(%error, "there is no thread to share state by: each proxy has its own");
+        }
         Ok(Applied {
             generation: running.generation,
             took: begun.elapsed(),

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Admission, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding, HealthJudge,
-    Input, Judgement, ProbeView, Reply, RequestFilter, RequestView, ResponseFilter,
+    Admission, Asked, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding,
+    HealthJudge, Input, Judgement, ProbeView, Reply, RequestFilter, RequestView, ResponseFilter,
     ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
 };
 
@@ -130,14 +130,17 @@ impl Sticky for WorkerPlugin {
     }
 
     fn recall(&self, pool: PoolIndex, key: &[u8]) -> Option<String> {
-        let server = self.table().get(&self.key_of(pool, key))?;
-        String::from_utf8(server).ok()
+        self.table().recall(&self.key_of(pool, key))
+    }
+
+    fn ask(&self, pool: PoolIndex, key: &[u8]) -> Option<Asked> {
+        let asked = self.table().ask(self.key_of(pool, key))?;
+        Some(Box::pin(asked))
     }
 
     fn remember(&self, pool: PoolIndex, key: &[u8], server: &str, ttl: Duration) {
         let ttl = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
-        self.table()
-            .put(&self.key_of(pool, key), server.as_bytes(), ttl);
+        self.table().remember(self.key_of(pool, key), server, ttl);
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{Failure, ServerView};
-use crate::state::LocalStore;
+use crate::state::Table;
 
 use super::checks::Known;
 use super::imports::printable;
@@ -102,7 +102,7 @@ impl WorkerPlugin {
     }
 
     /// Where users are, as `sticky` had it remembered.
-    pub(super) fn table(&self) -> &LocalStore {
+    pub(super) fn table(&self) -> &Arc<Table> {
         self.recipe.table()
     }
 
