@@ -16,6 +16,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Proxy", "`[proxy]`"),
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
+    ("State", "`[state]`"),
     ("Plugin", "`[[plugin]]`"),
     ("Listener", "`[[listener]]`"),
     ("ListenerTimeouts", "`timeouts` of a listener"),

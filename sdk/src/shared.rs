@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::store::{BucketLevel, millis};
-use crate::sys;
+use crate::{Step, sys};
 
 /// As [`store::take_some`](crate::store::take_some). The proxies together let through the bucket's rate; what each took before it heard of
 /// the others is paid back: nobody gets a token until it is.
@@ -37,6 +37,13 @@ pub fn get(key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
 /// Keeps a value for `ttl`. False: it is too large. When the store is full, what expires the soonest makes room.
 pub fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl: Duration) -> bool {
     sys::shared::set(key.as_ref(), value.as_ref(), millis(ttl).max(1))
+}
+
+/// As a step: what is known under that key here, or in what other proxies have set. The filter is resumed with the number, and
+/// with an [`Answer`](crate::Answer) of status 200 and the value as its body, or of status 404. The request waits for it, at most as long
+/// as the configuration says; where nothing is shared, not at all.
+pub fn look_up(key: impl Into<Vec<u8>>, state: u64) -> Step {
+    Step::LookUp(key.into(), state)
 }
 
 /// Forgets a key, here and in Redis. Another proxy that has looked it up keeps it.

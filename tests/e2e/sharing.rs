@@ -1,5 +1,5 @@
 //! Two proxies with one Redis, and whatever may become of it: limits and sticky tables are shared, and no request suffers when
-//! it is slow, hangs, dies or wants another password.
+//! it is slow, hangs, dies or wants another password. And an application whose sessions are in memory, or in Redis.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::{
-    Authority, Client, Load, Origin, Port, Process, Proxy, Setup, Signal, listener, pool,
-    wait_until,
+    Authority, Client, Load, Origin, Port, Process, Proxy, Server, Setup, Signal, curl, guest,
+    listener, pool, wait_until,
 };
 
 const TABLE: &str = "sticky = { plugin = \"sticky-table\", on = \"query:u\" }";
@@ -127,6 +127,73 @@ fn under_load_two_proxies_let_through_one_limit_and_a_burst() {
         tallies.iter().all(|tally| tally.failures.is_empty()),
         "{tallies:?}"
     );
+}
+
+#[test]
+fn what_one_proxys_service_has_allowed_the_other_does_not_ask_again() {
+    let (redis, origin, service) = (Redis::start(&[]), Origin::named("a"), Origin::named("auth"));
+    let config = "[[plugin]]\nname = \"sso\"\nshipped = \"ext-auth\"\ngrants = [\"fetch:auth\"]\nconfig = { pool = \"auth\", keep = \"1m\", shared = true }\n"
+        .to_owned()
+        + &listener("web", "pool = \"app\"\nfilters = [\"sso\"]")
+        + &pool("app", "", &[&origin])
+        + &pool("auth", "", &[&service]);
+    let proxies = pair(&redis, &config);
+    let ask = |proxy: &Proxy, user: &str| {
+        let request = format!("GET / HTTP/1.1\nhost: x\nauthorization: {user}");
+        assert_eq!(proxy.send(&request).status(), 200);
+    };
+    ask(&proxies[0], "ada");
+    settle(&proxies[0], "tidegate_state_writes_total", "done", 1.0);
+    ask(&proxies[1], "ada");
+    assert_eq!(service.served(), 1, "the second proxy found it in Redis");
+    ask(&proxies[1], "bob");
+    assert_eq!(service.served(), 2, "nobody had allowed this one");
+}
+
+#[test]
+fn plugins_of_ones_own_share_sums_and_values() {
+    let redis = Redis::start(&[]);
+    let state = format!("[state]\nredis = \"redis://{}/2\"\n", redis.port.address());
+    let config = "[[plugin]]\nname = \"guest\"\npath = \"guest.wasm\"\n".to_owned()
+        + &listener("web", "filters = [\"guest\"]");
+    let start = |config: String| {
+        Setup::new(config)
+            .file("guest.wasm", guest("sharer"))
+            .start()
+    };
+    let proxies = [0, 1].map(|_| start(format!("{state}timeout = \"1s\"\n{config}")));
+    proxies
+        .iter()
+        .for_each(|proxy| wait_for_breaker(proxy, 0.0));
+    let ask = |proxy: &Proxy, path: &str| {
+        let answer = proxy.get(path);
+        (answer.status(), answer.text().trim().to_owned())
+    };
+    let ok = |text: &str| (200, text.to_owned());
+    for proxy in [0, 1, 0, 0, 1] {
+        ask(&proxies[proxy], "/add");
+    }
+    wait_until("both to know of five", || {
+        proxies.iter().all(|proxy| ask(proxy, "/peek") == ok("5"))
+    });
+    assert_eq!(ask(&proxies[0], "/look"), (404, String::new()));
+    assert_eq!(ask(&proxies[0], "/set"), ok("true"));
+    settle(&proxies[0], "tidegate_state_writes_total", "done", 1.0);
+    assert_eq!(ask(&proxies[1], "/get"), ok("false"), "not known here yet");
+    assert_eq!(ask(&proxies[1], "/look"), ok("a value"));
+    assert_eq!(ask(&proxies[1], "/get"), ok("true"));
+    assert_eq!(ask(&proxies[1], "/delete"), ok("deleted"));
+    settle(&proxies[1], "tidegate_state_writes_total", "done", 1.0);
+    assert_eq!(ask(&proxies[1], "/look").0, 404);
+    for never in ["/loop", "/long"] {
+        assert_eq!(ask(&proxies[0], never).0, 503, "{never}");
+    }
+    // Where nothing is shared it is a store as any.
+    let alone = start(config);
+    assert_eq!(ask(&alone, "/look").0, 404);
+    assert_eq!(ask(&alone, "/set"), ok("true"));
+    assert_eq!(ask(&alone, "/look"), ok("a value"));
+    assert_eq!(ask(&alone, "/add"), ok("1"));
 }
 
 #[test]
@@ -301,6 +368,79 @@ fn redis_is_spoken_to_over_tls() {
     let stranger = Proxy::start(config(""));
     stranger.wait_for_log(&["redis is not asked", "certificate"]);
     assert_eq!(stranger.get("/?u=1").status(), 200);
+}
+
+#[test]
+fn flask_keeps_its_sessions_in_memory_behind_a_sticky_cookie() {
+    let shops = SHOPS.map(|name| Server::start(&format!("import shop; shop.serve({name:?})")));
+    let site = |sticky| listener("web", "pool = \"shop\"") + &shop(sticky, &shops);
+    let proxy = Proxy::start(site(
+        "sticky = { plugin = \"sticky-cookie\", cookie = \"AT\" }",
+    ));
+    let visitors: Vec<Visitor> = (0..6).map(|_| Visitor::default()).collect();
+    let mut seen = BTreeSet::new();
+    for visitor in &visitors {
+        let (at, first) = visitor.goes_to(&proxy);
+        assert_eq!(first, 1);
+        for count in 2..6 {
+            assert_eq!(visitor.goes_to(&proxy), (at.clone(), count));
+        }
+        seen.insert(at);
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    // Without it a visitor is a stranger at the next server.
+    let proxy = Proxy::start(site(""));
+    let stranger = Visitor::default();
+    let counts: Vec<u32> = (0..6).map(|_| stranger.goes_to(&proxy).1).collect();
+    assert_ne!(counts, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn flask_keeps_its_sessions_in_redis_wherever_a_visitor_comes() {
+    let redis = Redis::start(&[]);
+    let port = redis.port.number();
+    let shops =
+        SHOPS.map(|name| Server::start(&format!("import shop; shop.serve({name:?}, {port})")));
+    let proxy = Proxy::start(listener("web", "pool = \"shop\"") + &shop("", &shops));
+    for visitor in (0..3).map(|_| Visitor::default()) {
+        let visits: Vec<(String, u32)> = (0..9).map(|_| visitor.goes_to(&proxy)).collect();
+        let counts: Vec<u32> = visits.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, (1..10).collect::<Vec<u32>>());
+        let seen: BTreeSet<&String> = visits.iter().map(|(at, _)| at).collect();
+        assert_eq!(seen.len(), 3, "{visits:?}");
+    }
+}
+
+const SHOPS: [&str; 3] = ["a", "b", "c"];
+
+fn shop(lines: &str, shops: &[Server; 3]) -> String {
+    let servers = SHOPS.iter().zip(shops).map(|(name, shop)| {
+        let address = shop.address();
+        format!("{{ name = \"{name}\", address = \"{address}\" }}")
+    });
+    let servers = servers.collect::<Vec<_>>().join(", ");
+    format!("\n[[pool]]\nname = \"shop\"\n{lines}\nservers = [{servers}]\n")
+}
+
+/// With a cookie jar, as curl keeps it.
+struct Visitor(tempfile::NamedTempFile);
+
+impl Default for Visitor {
+    fn default() -> Visitor {
+        Visitor(tempfile::NamedTempFile::new().unwrap())
+    }
+}
+
+impl Visitor {
+    /// Which server answers, and how many visits it knows of.
+    #[track_caller]
+    fn goes_to(&self, proxy: &Proxy) -> (String, u32) {
+        let jar = self.0.path().display().to_string();
+        let said = curl(&["-b", &jar, "-c", &jar, &proxy.url("/")]);
+        let told = said.trim().split_once(' ');
+        let (at, count) = told.unwrap_or_else(|| panic!("{said:?}"));
+        (at.to_owned(), count.parse().unwrap())
+    }
 }
 
 /// Sets no more in motion than one user: what one proxy has remembered the other knows.

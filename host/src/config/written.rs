@@ -85,9 +85,9 @@ table! {
 table! {
     /// State that several proxies share: rate limits, sticky tables, and what plugins keep in `shared-store`. The proxies must be given the same plugins, pools and servers by the same names. HAProxy's `peers`, over a Redis server.
     State as "[state]" {
-        /// The server: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS; characters such as `@` in a password are percent-encoded. It needs EVAL, GET, SET, PTTL, PEXPIRE, INCRBY, DEL, TIME and PING. A server that can't be reached, or refuses the password, is told in the log and in `tidegate_state_breaker_open`, and the proxy goes on alone.
+        /// The server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; characters such as `@` in a password are percent-encoded. It needs EVAL, GET, SET, PTTL, PEXPIRE, INCRBY, DEL, TIME and PING. A server that can't be reached, or refuses the password, is told in the log and in `tidegate_state_breaker_open`, and the proxy goes on alone.
         redis: RedisUrl, required;
-        /// For rediss://, the certificates (PEM) that the server's must be signed by; a relative path starts at this file's folder. Absent: the system's.
+        /// For `rediss://`, the certificates (PEM) that the server's must be signed by; a relative path starts at this file's folder. Absent: the system's.
         ca: Text, optional;
         /// What keys in Redis begin with: proxies that share a Redis server, and not their state, need another one each. 1 to 64 bytes.
         prefix: KeyPrefix, default("tidegate:");

@@ -25,6 +25,9 @@ pub enum Failure {
 /// The server that other proxies have a user at. It comes soon, or none does.
 pub type Asked = Pin<Box<dyn Future<Output = Option<String>>>>;
 
+/// A value that proxies share. It comes soon, or none does.
+pub type LookedUp = Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>;
+
 /// Asked once a connection: before its first byte is read, or once its PROXY line and its TLS hello are there. On failure it is
 /// refused.
 pub trait Connect {
@@ -47,6 +50,10 @@ pub trait RequestFilter {
     fn resume(&self, state: u64, answer: Result<Reply, FetchError>) -> Result<Step, Failure>;
     /// Whether the config lets it call this pool.
     fn may_fetch(&self, pool: PoolIndex) -> bool;
+    /// The value that it, or another proxy's plugin of its name, keeps under that key.
+    fn look_up(&self, _key: Vec<u8>) -> LookedUp {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Asked once a response. On failure: as for [`RequestFilter`].

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
     Admission, Asked, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding,
-    HealthJudge, Input, Judgement, ProbeView, Reply, RequestFilter, RequestView, ResponseFilter,
-    ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
+    HealthJudge, Input, Judgement, LookedUp, ProbeView, Reply, RequestFilter, RequestView,
+    ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
 };
 
 use super::bindings as said;
@@ -63,6 +63,10 @@ impl RequestFilter for WorkerPlugin {
 
     fn may_fetch(&self, pool: PoolIndex) -> bool {
         self.granted(pool)
+    }
+
+    fn look_up(&self, key: Vec<u8>) -> LookedUp {
+        Box::pin(self.common().clone().find(key))
     }
 }
 

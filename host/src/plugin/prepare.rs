@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{self, ServerState, ServerView};
-use crate::state::{PluginState, Table};
+use crate::state::{CommonStore, PluginState, Table};
 
 use super::artifact::Artifact;
 use super::bindings as said;
@@ -264,6 +264,10 @@ impl Recipe {
 
     fn lock(&self) -> MutexGuard<'_, Updates> {
         self.updates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn common(&self) -> &Arc<CommonStore> {
+        &self.state.common
     }
 
     pub(super) fn table(&self) -> &Arc<Table> {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{Failure, ServerView};
-use crate::state::Table;
+use crate::state::{CommonStore, Table};
 
 use super::checks::Known;
 use super::imports::printable;
@@ -99,6 +99,11 @@ impl WorkerPlugin {
 
     pub(super) fn granted(&self, pool: PoolIndex) -> bool {
         self.recipe.fetch_grants.contains(&pool)
+    }
+
+    /// What it shares with other proxies.
+    pub(super) fn common(&self) -> &Arc<CommonStore> {
+        self.recipe.common()
     }
 
     /// Where users are, as `sticky` had it remembered.

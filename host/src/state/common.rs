@@ -5,7 +5,7 @@
 //!   has what all proxies took, is what the cell holds from then on, less what was taken meanwhile. While Redis doesn't
 //!   answer the cells go on alone. What is owed for that time is no more than what the cell lacks when Redis is back: what has
 //!   filled again since is forgiven, or an outage of an hour would close a limit for an hour.
-//! - Values are found here, or asked for (`ask`), and written behind.
+//! - Values are here, or looked for in Redis (`find`), and written behind.
 //!
 //! Without sharing it is a store as any.
 
@@ -81,13 +81,21 @@ impl CommonStore {
         sum
     }
 
-    /// What is here; what isn't may be asked for.
+    /// What is here; what isn't may be looked for (`find`).
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.local.get(key)
     }
 
+    /// What is here, or in Redis.
+    pub async fn find(self: Arc<Self>, key: Vec<u8>) -> Option<Vec<u8>> {
+        match self.get(&key) {
+            Some(value) => Some(value),
+            None => self.ask(key)?.await,
+        }
+    }
+
     /// Asks Redis. None: it is not there to be asked.
-    pub fn ask(
+    fn ask(
         self: &Arc<Self>,
         key: Vec<u8>,
     ) -> Option<impl Future<Output = Option<Vec<u8>>> + use<>> {

@@ -1,13 +1,15 @@
 //! What is counted of sharing, over all settings that there have been, and what `/metrics` tells of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::sharing::Sharing;
 
 #[derive(Debug, Default)]
 pub(super) struct Figures {
@@ -16,7 +18,6 @@ pub(super) struct Figures {
     settled: [AtomicU64; 3],
     connects: [AtomicU64; 4],
     opened: AtomicU64,
-    open: AtomicBool,
 }
 
 /// What came of a look-up.
@@ -81,25 +82,28 @@ impl Figures {
         self.connects[connected as usize].fetch_add(1, Relaxed);
     }
 
-    /// Counts how often it opened after it was closed.
-    pub(super) fn set_open(&self, open: bool) {
-        if !self.open.swap(open, Relaxed) && open {
-            self.opened.fetch_add(1, Relaxed);
-        }
+    /// The breaker opened after it was closed.
+    pub(super) fn opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
     }
 }
 
-#[derive(Debug)]
-pub(super) struct SharingMetrics(pub(super) Arc<Figures>);
+pub(super) struct SharingMetrics(pub(super) Arc<Sharing>);
+
+impl std::fmt::Debug for SharingMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharingMetrics")
+    }
+}
 
 type Named<'a> = (&'static str, &'a AtomicU64);
 
 impl Collector for SharingMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let figures = &*self.0;
+        let figures = &self.0.figures;
         let name = "tidegate_state_breaker_open";
         let help = "1 while Redis is configured and not asked, as it doesn't answer";
-        let open = ConstGauge::new(u64::from(figures.open.load(Relaxed)));
+        let open = ConstGauge::new(u64::from(self.0.is_alone()));
         let kind = MetricType::Gauge;
         open.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
         let name = "tidegate_state_breaker_opened";

@@ -72,7 +72,7 @@ impl State {
 
     /// What `/metrics` tells of sharing.
     pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(figures::SharingMetrics(self.sharing.figures.clone()))
+        Box::new(figures::SharingMetrics(self.sharing.clone()))
     }
 
     /// All that is kept, sorted by name.

@@ -100,9 +100,8 @@ impl Server {
             _ = &mut stop => {}
             () = self.go_on(&mut look_ups, &mut writes) => {}
         }
-        self.link.set_open(true);
+        self.link.end();
         self.let_go(&mut look_ups, &mut writes);
-        self.link.figures.set_open(false);
     }
 
     /// Connected or not, for ever.
@@ -111,7 +110,6 @@ impl Server {
         look_ups: &mut mpsc::Receiver<LookUp>,
         writes: &mut mpsc::Receiver<Write>,
     ) {
-        self.link.set_open(true);
         let mut pause = FIRST_PAUSE;
         let mut told: Option<Trouble> = None;
         loop {

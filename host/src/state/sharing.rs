@@ -244,9 +244,15 @@ impl Link {
         self.open.load(Relaxed)
     }
 
+    /// Nobody serves it any more, by request.
+    pub(super) fn end(&self) {
+        self.open.store(true, Relaxed);
+    }
+
     pub(super) fn set_open(&self, open: bool) {
-        self.open.store(open, Relaxed);
-        self.figures.set_open(open);
+        if !self.open.swap(open, Relaxed) && open {
+            self.figures.opened();
+        }
     }
 }
 
