@@ -91,19 +91,21 @@ fn written(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
+/// None: it is not what was written, and so no yes.
 fn read(mut bytes: &[u8]) -> Option<Headers> {
-    let mut part = || -> Option<&[u8]> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        bytes = rest;
-        Some(part)
-    };
     let mut all = Vec::new();
-    while let Some(name) = part() {
-        let name = String::from_utf8(name.to_vec()).ok()?;
-        all.push((name, part()?.to_vec()));
+    while !bytes.is_empty() {
+        let (name, rest) = part(bytes)?;
+        let (value, rest) = part(rest)?;
+        all.push((String::from_utf8(name.to_vec()).ok()?, value.to_vec()));
+        bytes = rest;
     }
     Some(all)
+}
+
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 #[cfg(test)]
@@ -115,7 +117,9 @@ mod tests {
         let yes = Yes(vec![("a".into(), b"1".to_vec()), ("b".into(), Vec::new())]);
         assert_eq!(Yes::read(&written(&yes.0)), Some(yes));
         assert_eq!(Yes::read(b""), Some(Yes::default()));
-        assert_eq!(Yes::read(&[1, 0, 0, 0, b'a']), None, "cut short");
+        for cut in [&[1][..], &[2, 0, 0, 0, b'a'], &[1, 0, 0, 0, b'a']] {
+            assert_eq!(Yes::read(cut), None, "cut short");
+        }
     }
 
     #[test]
