@@ -43,7 +43,8 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     let mut signals = Signals::new().map_err(Failure::system("signals"))?;
     let gates = Gates::for_files(net::files::raise_limit(), config.proxy.workers);
     let live = LiveTable::new();
-    let runtime = plugin_runtime(live.clone())?;
+    let state = State::new();
+    let runtime = plugin_runtime(live.clone(), state.clone())?;
     let observers = observe::start(&config.log).map_err(Failure::system("the access log"))?;
     let observer: Arc<dyn Observer> = observers.observer();
     let workers = Workers::spawn(config.proxy.workers, observer)
@@ -51,10 +52,12 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     let mut registry = Registry::default();
     observers.register(&mut registry);
     registry.register_collector(runtime.collector());
+    registry.register_collector(state.collector());
     let path = config.source.path.clone();
     let parts = Parts {
         path,
         runtime,
+        state,
         live,
         workers: workers.handles().to_vec(),
         gates,
@@ -80,11 +83,11 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
 }
 
 /// A plugin runtime that keeps compiled code in the user's cache folder.
-pub fn plugin_runtime(live: Arc<LiveTable>) -> Result<Runtime, Failure> {
+pub fn plugin_runtime(live: Arc<LiveTable>, state: Arc<State>) -> Result<Runtime, Failure> {
     let options = RuntimeOptions {
         cache: cache_folder(),
         live,
-        state: State::new(),
+        state,
     };
     Runtime::new(options).map_err(|error| Failure(vec![error.to_string()]))
 }
@@ -93,7 +96,7 @@ pub fn plugin_runtime(live: Arc<LiveTable>) -> Result<Runtime, Failure> {
 pub fn check(config: Config) -> Result<(), Problems> {
     let live = LiveTable::new();
     let source = config.source.clone();
-    let runtime = plugin_runtime(live.clone()).map_err(|Failure(list)| {
+    let runtime = plugin_runtime(live.clone(), State::new()).map_err(|Failure(list)| {
         let mut problems = Problems::new(source);
         for message in list {
             problems.push(crate::config::Problem::of_file(

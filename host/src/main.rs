@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use tidegate::state::State;
 use tidegate::{app, cli};
 
 /// Less of a worker's time than the C library's. Without huge pages: with them an idle connection takes 2.3 KB of resident
@@ -14,6 +15,6 @@ fn main() -> ExitCode {
         start_log: app::start_log,
         run: |config, ready| app::run(config, ready).map_err(|failure| failure.0),
         check: app::check,
-        plugins: |live| app::plugin_runtime(live).map_err(|failure| failure.0),
+        plugins: |live| app::plugin_runtime(live, State::new()).map_err(|failure| failure.0),
     })
 }

@@ -43,6 +43,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("axum", &["admin", "cli"]),
     ("toml", &["config", "cli"]),
     ("clap", &["cli", "main"]),
+    ("redis", &["state"]),
     ("rustls", &["tls"]),
     ("tokio_rustls", &["tls"]),
     ("rustls_native_certs", &["tls"]),

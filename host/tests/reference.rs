@@ -17,6 +17,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
     ("Dns", "`[dns]`"),
+    ("State", "`[state]`"),
     ("Plugin", "`[[plugin]]`"),
     ("Listener", "`[[listener]]`"),
     ("ListenerTimeouts", "`timeouts` of a listener"),

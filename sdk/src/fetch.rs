@@ -61,6 +61,9 @@ pub enum Step {
     /// It has decided, and this call is made behind the request, which doesn't wait for it: to keep something fresh.
     /// [`resume`](FetchFilter::resume) is told the answer, and what it says then is dropped.
     DoneAndFetch(Outcome, Fetch, u64),
+    /// Look this key up in what proxies share, then resume with the number: status 200 and the value as the body, or 404. See
+    /// [`shared::look_up`](crate::shared::look_up).
+    LookUp(Vec<u8>, u64),
 }
 
 impl From<Outcome> for Step {
@@ -319,6 +322,7 @@ impl<P: FetchFilter> Instance<P> {
             Step::DoneAndFetch(outcome, fetch, state) => {
                 wit::Step::DoneAndFetch((outcome, fetch.into_wit(&self.context), state))
             }
+            Step::LookUp(key, state) => wit::Step::LookUp((key, state)),
         }
     }
 }

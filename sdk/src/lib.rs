@@ -108,6 +108,7 @@ mod response_filter;
 mod router;
 pub mod seal;
 pub mod settings;
+pub mod shared;
 mod stateful;
 mod sticky;
 pub mod store;
@@ -156,6 +157,6 @@ pub mod prelude {
         Outcome, PerPool, Pick, Plugin, Pool, PoolIndex, Probe, Reply, Request, RequestBalancer,
         RequestFilter, RequestPick, Response, ResponseFilter, ResponseOutcome, Route, RouteIndex,
         Router, Server, ServerState, Slot, Stateful, Step, Sticky, Ticket, Verdict, crypto, export,
-        log, next, reply, store,
+        log, next, reply, shared, store,
     };
 }

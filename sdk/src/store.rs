@@ -68,6 +68,6 @@ pub fn take_some(
 /// Of a token bucket, after [`take_some`].
 pub use sys::BucketLevel;
 
-fn millis(ttl: Duration) -> u32 {
+pub(crate) fn millis(ttl: Duration) -> u32 {
     u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)
 }

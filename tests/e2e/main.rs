@@ -33,6 +33,7 @@ mod readme;
 mod reload;
 mod routing;
 mod service;
+mod sharing;
 mod steering;
 mod sticking;
 mod swap;

@@ -19,6 +19,8 @@ pub struct Config {
     pub proxy: Proxy,
     pub admin: Option<Admin>,
     pub log: Log,
+    /// None: the proxy shares no state.
+    pub state: Option<Shared>,
     /// The file's `[[plugin]]` in order, then shipped ones used by name alone, then those made where they are used
     /// (`balancer = { plugin = "…", … }`, named `PLUGIN@WHERE`).
     pub plugins: Vec<Plugin>,
@@ -94,6 +96,37 @@ pub struct Log {
     pub level: String,
     pub access: AccessTarget,
     pub format: AccessFormat,
+}
+
+/// State that several proxies share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    pub redis: Redis,
+    /// What keys begin with.
+    pub prefix: String,
+    /// How long a request waits for a look-up.
+    pub timeout: Duration,
+    /// How often limits and sums are settled.
+    pub settle: Duration,
+    /// Writes that may wait.
+    pub queue: usize,
+}
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    pub host: String,
+    pub port: u16,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub database: u32,
+    pub tls: Option<RedisTls>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    /// PEM. None: the system's certificates.
+    pub ca: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -18,6 +18,7 @@ pub mod problem;
 mod read;
 mod schema;
 pub mod servers_file;
+mod shared;
 mod shown;
 pub mod source;
 mod table;
@@ -45,7 +46,7 @@ pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
     let Read {
         file,
         shown,
-        token,
+        secrets,
         problems: list,
     } = match read(&source) {
         Ok(read) => read,
@@ -55,7 +56,7 @@ pub fn parse(source: Source, shipped: &[&str]) -> Result<Config, Problems> {
             return Err(problems);
         }
     };
-    let source = Arc::new(source.masked(token));
+    let source = Arc::new(source.masked(&secrets));
     let mut problems = Problems {
         source: Arc::clone(&source),
         list,
@@ -75,8 +76,8 @@ pub fn router_settings(config: &Config) -> serde_json::Value {
 struct Read {
     file: written::File,
     shown: serde_json::Value,
-    /// Where a token stands that no message may quote.
-    token: Option<Span>,
+    /// Where secrets stand that no message may quote.
+    secrets: Vec<Span>,
     problems: Vec<Problem>,
 }
 
@@ -87,7 +88,7 @@ fn read(source: &Source) -> Result<Read, Problem> {
     Ok(Read {
         file,
         shown: shown::document(document.get_ref()),
-        token: shown::token(document.get_ref()),
+        secrets: shown::secrets(document.get_ref()),
         problems: reader.problems,
     })
 }

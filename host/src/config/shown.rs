@@ -1,4 +1,5 @@
-//! The file as JSON, fit to be shown: what stands in a file or a variable is named, not given, and the token is left out.
+//! The file as JSON, fit to be shown: what stands in a file or a variable is named, not given, and the token and what Redis
+//! asks for are left out.
 
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
@@ -16,13 +17,29 @@ pub(super) fn document(document: &DeValue<'_>) -> Value {
     {
         *token = HIDDEN.into();
     }
+    if let Some(url) = shown.pointer_mut("/state/redis")
+        && let Some(without) = url.as_str().and_then(without_login)
+    {
+        *url = without.into();
+    }
     shown
 }
 
-/// Where the admin's token is written out.
-pub(super) fn token(document: &DeValue<'_>) -> Option<Span> {
-    let token = document.get("admin")?.get_ref().get("token")?;
-    token.get_ref().is_str().then(|| token.span())
+/// Where the admin's token and the URL of Redis are written out.
+pub(super) fn secrets(document: &DeValue<'_>) -> Vec<Span> {
+    let places = [("admin", "token"), ("state", "redis")];
+    let spans = places.iter().filter_map(|(section, key)| {
+        let value = document.get(section)?.get_ref().get(key)?;
+        value.get_ref().is_str().then(|| value.span())
+    });
+    spans.collect()
+}
+
+/// A URL whose user and password are not to be seen.
+fn without_login(url: &str) -> Option<String> {
+    let (_, host) = url.rsplit_once('@')?;
+    let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    Some(format!("{scheme}://{HIDDEN}@{host}"))
 }
 
 fn object(table: &DeTable<'_>) -> Map<String, Value> {

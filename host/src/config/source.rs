@@ -72,11 +72,11 @@ impl Source {
         Problem::at(span, message, remedy)
     }
 
-    /// The same with asterisks in that place, so that no message quotes it; all places stay what they are.
-    pub(super) fn masked(mut self, place: Option<Span>) -> Source {
-        if let Some(place) = place {
+    /// The same with asterisks in these places, so that no message quotes it; all places stay what they are.
+    pub(super) fn masked(mut self, places: &[Span]) -> Source {
+        for place in places {
             let stars = "*".repeat(place.len());
-            self.text.replace_range(place, &stars);
+            self.text.replace_range(place.clone(), &stars);
         }
         self
     }

@@ -11,6 +11,7 @@ use super::choice::{LogLevel, MediaRange};
 use super::edge::{ListenerBind, SocketPath, UnixMode};
 use super::probing::{FailureKind, Percent, ProbePath, Regex, StatusRange};
 use super::problem::Located;
+use super::shared::{KeyPrefix, RedisUrl};
 use super::table::table;
 use super::text::Text;
 use super::tls::Certificate;
@@ -34,6 +35,8 @@ table! {
         log: Log, default({});
         /// How names of servers are resolved.
         dns: Dns, default({});
+        /// State that several proxies share. Without it each proxy has its own.
+        state: State, optional;
         /// Plugins of your own, and shipped ones under other settings. A shipped plugin is used by its name alone without any section.
         plugin: Sections<Plugin>, default([]);
         /// Addresses to listen on, and where requests go from there. At least one.
@@ -102,6 +105,24 @@ table! {
         wait: Span<0, MINUTE>, default("5s");
         /// Which addresses of a host become servers: ipv4-first (IPv6 only where there is no IPv4, so that a host with both counts once), ipv6-first, ipv4, ipv6 or both. HAProxy's `resolve-prefer`, nginx's `ipv6=off`.
         family: Family, default("ipv4-first");
+    }
+}
+
+table! {
+    /// State that several proxies share: rate limits, sticky tables, and what plugins keep in `shared-store`. The proxies must be given the same plugins, pools and servers by the same names. HAProxy's `peers`, over a Redis server.
+    State as "[state]" {
+        /// The server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; characters such as `@` in a password are percent-encoded. It needs EVAL, GET, SET, PTTL, PEXPIRE, INCRBY, DEL, TIME and PING. A server that can't be reached, or refuses the password, is told in the log and in `tidegate_state_breaker_open`, and the proxy goes on alone.
+        redis: RedisUrl, required;
+        /// For `rediss://`, the certificates (PEM) that the server's must be signed by; a relative path starts at this file's folder. Absent: the system's.
+        ca: Text, optional;
+        /// What keys in Redis begin with: proxies that share a Redis server, and not their state, need another one each. 1 to 64 bytes.
+        prefix: KeyPrefix, default("tidegate:");
+        /// How long a request waits at most for a look-up, which it makes where its own proxy doesn't know a user; then it goes on as if nobody knew him. After 3 failures in a row no request asks, until Redis answers again.
+        timeout: Span<MILLISECOND, SECOND>, default("20ms");
+        /// How often what was drawn from rate limits here is told, and what others drew comes back. Together the proxies let through a limit's rate, and at first as much as a burst and this time's worth for each further proxy; what was too much is paid back.
+        settle: Span<{ 10 * MILLISECOND }, { 10 * SECOND }>, default("50ms");
+        /// Writes that may wait for Redis, 8 MiB of them at most; further ones are dropped, and counted in `tidegate_state_writes_total`.
+        queue: Number<1, 1_000_000>, default(10_000);
     }
 }
 

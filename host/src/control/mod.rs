@@ -34,6 +34,7 @@ use crate::health::Health;
 use crate::net::listen::UnixSocket;
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
+use crate::state::State;
 use crate::upstream::LiveTable;
 
 pub use change::{Applied, Cause, Change, Rejected};
@@ -65,6 +66,8 @@ pub struct Control {
 pub struct Parts {
     pub path: PathBuf,
     pub runtime: Runtime,
+    /// What plugins keep; the runtime's own.
+    pub state: Arc<State>,
     pub live: Arc<LiveTable>,
     pub workers: Vec<WorkerHandle>,
     pub gates: Gates,
@@ -78,6 +81,7 @@ impl Control {
         let Parts {
             path,
             runtime,
+            state,
             live,
             workers,
             gates,
@@ -87,6 +91,7 @@ impl Control {
         metrics::register(&mut registry, &shared, &gates);
         let health = watch_servers(&live, &shared)?;
         let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
+        changes.state = state;
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);

@@ -17,6 +17,7 @@ use crate::hook::ServerState;
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
+use crate::state::State;
 use crate::upstream::LiveTable;
 use crate::upstream::vitals::Wanted;
 
@@ -49,6 +50,8 @@ pub struct Loop {
     pub(super) servers_files: Option<Watch>,
     history: History,
     health: Health,
+    /// Shared as the configuration says.
+    pub state: Arc<State>,
 }
 
 impl Loop {
@@ -80,6 +83,7 @@ impl Loop {
             servers_files: None,
             history: History::default(),
             health,
+            state: Arc::default(),
         }
     }
 
@@ -415,6 +419,9 @@ impl Loop {
         self.shared.publish(running.clone(), &self.listeners);
         self.health.watch(members::plan(&running, judges));
         drop(previous);
+        if let Err(error) = self.state.share(running.config.state.as_ref()) {
+            tracing::error!(%error, "there is no thread to share state by: each proxy has its own");
+        }
         running
     }
 

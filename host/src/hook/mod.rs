@@ -9,7 +9,8 @@ pub mod view;
 
 pub use input::{Input, Interest, sets_cookie, value_in_request, value_in_response};
 pub use role::{
-    Balancer, Connect, Failure, HealthJudge, RequestFilter, ResponseFilter, Router, Sticky,
+    Asked, Balancer, Connect, Failure, HealthJudge, LookedUp, RequestFilter, ResponseFilter,
+    Router, Sticky,
 };
 pub use verdict::{
     Admission, Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Judgement,

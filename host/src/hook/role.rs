@@ -1,6 +1,8 @@
 //! How decisions are asked for. Every method is synchronous and short, is called on the worker that owns the object, and
 //! answers `Failure` when the decision could not be made; the caller then gives the role's failure answer.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::base::ids::{PoolIndex, Slot};
@@ -19,6 +21,12 @@ pub enum Failure {
     /// It failed shortly before and is not asked again yet, or is quarantined.
     Unavailable,
 }
+
+/// The server that other proxies have a user at. It comes soon, or none does.
+pub type Asked = Pin<Box<dyn Future<Output = Option<String>>>>;
+
+/// A value that proxies share. It comes soon, or none does.
+pub type LookedUp = Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>;
 
 /// Asked once a connection: before its first byte is read, or once its PROXY line and its TLS hello are there. On failure it is
 /// refused.
@@ -42,6 +50,10 @@ pub trait RequestFilter {
     fn resume(&self, state: u64, answer: Result<Reply, FetchError>) -> Result<Step, Failure>;
     /// Whether the config lets it call this pool.
     fn may_fetch(&self, pool: PoolIndex) -> bool;
+    /// The value that it, or another proxy's plugin of its name, keeps under that key.
+    fn look_up(&self, _key: Vec<u8>) -> LookedUp {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Asked once a response. On failure: as for [`RequestFilter`].
@@ -87,6 +99,11 @@ pub trait Sticky {
 
     /// The server that the plugin's table has under that key.
     fn recall(&self, _pool: PoolIndex, _key: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Asks the proxies that share the plugin's table. None: it isn't shared, or they can't be asked now.
+    fn ask(&self, _pool: PoolIndex, _key: &[u8]) -> Option<Asked> {
         None
     }
 

@@ -28,6 +28,17 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+impl Reply {
+    /// What a filter is told of a look-up.
+    pub fn looked_up(value: Option<Vec<u8>>) -> Reply {
+        Reply {
+            status: if value.is_some() { 200 } else { 404 },
+            headers: Vec::new(),
+            body: value.unwrap_or_default(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Decision {
     #[default]
@@ -93,6 +104,8 @@ pub enum Step {
     Fetch(Box<Fetch>, u64),
     /// Decided; the call is made behind the request, and what `resume` says of it is dropped.
     DoneAndFetch(Outcome, Box<Fetch>, u64),
+    /// Look this key up in what proxies share, then resume with the number beside it.
+    LookUp(Vec<u8>, u64),
 }
 
 /// A call that the host makes for a filter.

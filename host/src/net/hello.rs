@@ -208,7 +208,7 @@ mod tests {
         let found = hello(&bytes).unwrap().unwrap();
         assert_eq!(found.server_name.as_deref(), Some("app.example.com"));
         let protocols = found.protocols.unwrap();
-        assert_eq!(protocols, ["h2", "http/1.1"].map(Into::into));
+        assert_eq!(protocols, ["h2", "http/1.1"].map(Box::<str>::from));
         let grease = named("a", &["\u{1}", "h2"]);
         let found = hello(&grease).unwrap().unwrap().protocols;
         assert_eq!(found.unwrap().len(), 1, "what is no text is nobody's");

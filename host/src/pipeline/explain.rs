@@ -104,8 +104,11 @@ pub(super) fn explain(worker: &Rc<Worker>, question: &Question) -> Result<Explai
         // As `forward` does it.
         exchange.record.pool = Some(pool.name.clone());
         match stick::find(pool, index, &mut exchange) {
-            Some(stuck) => Ok(stuck),
-            None => pick(pool, index, &exchange, worker.random(), &Tried::new()),
+            stick::Found::Now(Some(stuck)) => Ok(stuck),
+            // What another proxy knows of a user is not asked here.
+            stick::Found::Now(None) | stick::Found::Elsewhere(_) => {
+                pick(pool, index, &exchange, worker.random(), &Tried::new())
+            }
         }
     });
     match picked {

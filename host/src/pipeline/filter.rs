@@ -11,7 +11,7 @@ use super::fetch;
 use super::respond::{self, Answer};
 use super::site::{Filter, ListenerSite, Site};
 use crate::config::checked::OnFailure;
-use crate::hook::{Decision, Failure, Fetch, FetchError, Outcome, RequestFilter, Step};
+use crate::hook::{Decision, Failure, Fetch, FetchError, Outcome, Reply, RequestFilter, Step};
 
 /// Fetches that one filter may ask for in one request.
 const MOST_FETCHES: usize = 8;
@@ -96,24 +96,23 @@ async fn call(
     mut step: Step,
 ) -> Result<Outcome, Failure> {
     for _ in 0..MOST_FETCHES {
-        let (call, state) = match step {
+        let (answer, state) = match step {
             Step::Done(outcome) => return Ok(outcome),
             Step::DoneAndFetch(outcome, call, state) => {
                 behind(site, filter, exchange, *call, state);
                 return Ok(outcome);
             }
-            Step::Fetch(call, state) => (call, state),
-        };
-        let answer = if filter.may_fetch(call.pool) {
-            fetch::fetch(site, exchange, *call).await
-        } else {
-            Err(FetchError::NotGranted)
+            Step::Fetch(call, state) if filter.may_fetch(call.pool) => {
+                (fetch::fetch(site, exchange, *call).await, state)
+            }
+            Step::Fetch(_, state) => (Err(FetchError::NotGranted), state),
+            Step::LookUp(key, state) => (Ok(Reply::looked_up(filter.look_up(key).await)), state),
         };
         step = filter.resume(state, answer)?;
     }
     match step {
         Step::Done(outcome) | Step::DoneAndFetch(outcome, ..) => Ok(outcome),
-        Step::Fetch(..) => Err(Failure::Failed),
+        Step::Fetch(..) | Step::LookUp(..) => Err(Failure::Failed),
     }
 }
 

@@ -42,7 +42,13 @@ pub async fn forward(
     exchange.record.pool = Some(pool.name.clone());
     let mut tried = Tried::new();
     let mut last = None;
-    let mut stuck = stick::find(pool, index, exchange);
+    let mut stuck = match stick::find(pool, index, exchange) {
+        stick::Found::Now(member) => member,
+        stick::Found::Elsewhere(asked) => {
+            let server = asked.await;
+            server.and_then(|server| stick::usable(pool, &server))
+        }
+    };
     loop {
         // Once a server was tried, its failure says more than that there is no other.
         let random = exchange.record.worker.random();

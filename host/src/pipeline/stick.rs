@@ -6,15 +6,31 @@
 use super::exchange::{Answered, Exchange, apply};
 use super::site::{Member, PoolSite};
 use crate::base::ids::PoolIndex;
-use crate::hook::{Affinity, Binding, Finding};
+use crate::hook::{Affinity, Asked, Binding, Finding};
 use crate::http::ResponseHead;
 
-/// None: a server is to be picked.
-pub fn find<'a>(
+/// What is known of a user.
+pub enum Found<'a> {
+    /// None: a server is to be picked.
+    Now(Option<&'a Member>),
+    /// Another proxy may know, and is asked.
+    Elsewhere(Asked),
+}
+
+pub fn find<'a>(pool: &'a PoolSite, index: PoolIndex, exchange: &mut Exchange) -> Found<'a> {
+    find_here(pool, index, exchange).unwrap_or(Found::Now(None))
+}
+
+/// A server of that name that a user may be brought back to.
+pub fn usable<'a>(pool: &'a PoolSite, server: &str) -> Option<&'a Member> {
+    pool.named(server).filter(|member| member.keeps_users())
+}
+
+fn find_here<'a>(
     pool: &'a PoolSite,
     index: PoolIndex,
     exchange: &mut Exchange,
-) -> Option<&'a Member> {
+) -> Option<Found<'a>> {
     let (name, plugin) = pool.sticky.as_ref()?;
     let Finding {
         affinity,
@@ -25,12 +41,17 @@ pub fn find<'a>(
     exchange.edit(edits);
     exchange.note(notes);
     exchange.reason(name, reason);
-    let server = match affinity {
+    let key = match affinity {
         Affinity::None => return None,
-        Affinity::Server(server) => server,
-        Affinity::Key(key) => plugin.recall(index, &key)?,
+        Affinity::Server(server) => return Some(Found::Now(usable(pool, &server))),
+        Affinity::Key(key) => key,
     };
-    pool.named(&server).filter(|member| member.keeps_users())
+    let here = plugin.recall(index, &key);
+    if let Some(member) = here.and_then(|server| usable(pool, &server)) {
+        return Some(Found::Now(Some(member)));
+    }
+    // Nobody is known, or a server that has lost its users: another proxy may have found them a new one.
+    plugin.ask(index, &key).map(Found::Elsewhere)
 }
 
 pub fn bind(

@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{PoolIndex, Slot};
 use crate::hook::{
-    Admission, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding, HealthJudge,
-    Input, Judgement, ProbeView, Reply, RequestFilter, RequestView, ResponseFilter,
-    ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
+    Admission, Asked, Balancer, Binding, Choice, Connect, Failure, FetchError, Finding,
+    HealthJudge, Input, Judgement, LookedUp, ProbeView, Reply, RequestFilter, RequestView,
+    ResponseFilter, ResponseOutcome, ResponseView, Router, ServerView, Step, Sticky,
 };
 
 use super::bindings as said;
@@ -63,6 +63,10 @@ impl RequestFilter for WorkerPlugin {
 
     fn may_fetch(&self, pool: PoolIndex) -> bool {
         self.granted(pool)
+    }
+
+    fn look_up(&self, key: Vec<u8>) -> LookedUp {
+        Box::pin(self.common().clone().find(key))
     }
 }
 
@@ -130,14 +134,17 @@ impl Sticky for WorkerPlugin {
     }
 
     fn recall(&self, pool: PoolIndex, key: &[u8]) -> Option<String> {
-        let server = self.table().get(&self.key_of(pool, key))?;
-        String::from_utf8(server).ok()
+        self.table().recall(&self.key_of(pool, key))
+    }
+
+    fn ask(&self, pool: PoolIndex, key: &[u8]) -> Option<Asked> {
+        let asked = self.table().ask(self.key_of(pool, key))?;
+        Some(Box::pin(asked))
     }
 
     fn remember(&self, pool: PoolIndex, key: &[u8], server: &str, ttl: Duration) {
         let ttl = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
-        self.table()
-            .put(&self.key_of(pool, key), server.as_bytes(), ttl);
+        self.table().remember(self.key_of(pool, key), server, ttl);
     }
 }
 

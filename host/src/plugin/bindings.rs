@@ -8,6 +8,7 @@ wasmtime::component::bindgen!({
         world everything {
             import tidegate:plugin/host@0.1.0;
             import tidegate:plugin/local-store@0.1.0;
+            import tidegate:plugin/shared-store@0.1.0;
             import tidegate:plugin/crypto@0.1.0;
             export tidegate:plugin/plugin@0.1.0;
             export tidegate:plugin/stateful@0.1.0;
@@ -35,4 +36,4 @@ pub(super) use exports::tidegate::plugin::sticky::{Affinity, Binding, Finding};
 pub(super) use tidegate::plugin::types::{
     Decision, Edit, Input, Note, Outcome, Reply, Server, ServerState,
 };
-pub(super) use tidegate::plugin::{crypto, host, local_store};
+pub(super) use tidegate::plugin::{crypto, host, local_store, shared_store};

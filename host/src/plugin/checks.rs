@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::base::ids::{PoolIndex, RouteIndex};
 use crate::hook;
+use crate::state::MOST_KEY;
 
 use super::bindings as said;
 use super::limits::Fault;
@@ -82,6 +83,10 @@ impl Known {
                 let (outcome, fetch) = (self.outcome(outcome)?, self.fetch(fetch)?);
                 Ok(hook::Step::DoneAndFetch(outcome, Box::new(fetch), state))
             }
+            said::Step::LookUp((key, _)) if key.len() > MOST_KEY => {
+                bad(format!("it looks up a key of {} bytes", key.len()))
+            }
+            said::Step::LookUp((key, state)) => Ok(hook::Step::LookUp(key, state)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a guest may ask of the host: `host` and `local-store` of the WIT. Nothing here blocks or panics, and all that a
+//! What a guest may ask of the host: `host`, `local-store` and `shared-store` of the WIT. Nothing here blocks or panics, and all that a
 //! guest can make grow is bounded, here or in `state`.
 
 use std::fmt::Write as _;
@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::Result;
 
-use super::bindings::{host, local_store};
+use crate::state::Level;
+
+use super::bindings::{host, local_store, shared_store};
 use super::guest::Guest;
 use super::limits::Refusal;
 
@@ -94,16 +96,51 @@ impl local_store::Host for Guest {
         tokens: u32,
     ) -> Result<Option<local_store::Level>> {
         let level = self.state.local.take_some(&key, per_second, burst, tokens);
-        Ok(level.map(|level| local_store::Level {
-            taken: level.taken,
-            left: level.left,
-            wait_ms: level.wait_ms,
-            full_ms: level.full_ms,
-        }))
+        Ok(level.map(said))
     }
 
     fn take(&mut self, key: Vec<u8>, per_second: f64, burst: u32) -> Result<Option<u32>> {
         Ok(self.state.local.take(&key, per_second, burst))
+    }
+}
+
+impl shared_store::Host for Guest {
+    fn take_some(
+        &mut self,
+        key: Vec<u8>,
+        per_second: f64,
+        burst: u32,
+        tokens: u32,
+    ) -> Result<Option<local_store::Level>> {
+        let common = &self.state.common;
+        let level = common.take_some(&key, per_second, burst, tokens);
+        Ok(level.map(said))
+    }
+
+    fn add(&mut self, key: Vec<u8>, delta: i64, ttl_ms: Option<u32>) -> Result<i64> {
+        Ok(self.state.common.add(&key, delta, ttl_ms))
+    }
+
+    fn get(&mut self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.common.get(&key))
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Vec<u8>, ttl_ms: u32) -> Result<bool> {
+        Ok(self.state.common.set(&key, &value, ttl_ms))
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> Result<()> {
+        self.state.common.delete(&key);
+        Ok(())
+    }
+}
+
+fn said(level: Level) -> local_store::Level {
+    local_store::Level {
+        taken: level.taken,
+        left: level.left,
+        wait_ms: level.wait_ms,
+        full_ms: level.full_ms,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{self, ServerState, ServerView};
-use crate::state::{LocalStore, PluginState};
+use crate::state::{CommonStore, PluginState, Table};
 
 use super::artifact::Artifact;
 use super::bindings as said;
@@ -266,7 +266,11 @@ impl Recipe {
         self.updates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn table(&self) -> &LocalStore {
+    pub(super) fn common(&self) -> &Arc<CommonStore> {
+        &self.state.common
+    }
+
+    pub(super) fn table(&self) -> &Arc<Table> {
         &self.state.table
     }
 

@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::upstream::LiveTable;
 
 use super::artifact::Artifact;
-use super::bindings::{crypto, host, local_store};
+use super::bindings::{crypto, host, local_store, shared_store};
 use super::engine::Engines;
 use super::guest::Guest;
 use super::metrics::PluginMetrics;
@@ -69,6 +69,9 @@ impl Runtime {
         host::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
             .and_then(|()| {
                 local_store::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
+            })
+            .and_then(|()| {
+                shared_store::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
             })
             .and_then(|()| {
                 crypto::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
 use crate::hook::{Failure, ServerView};
-use crate::state::LocalStore;
+use crate::state::{CommonStore, Table};
 
 use super::checks::Known;
 use super::imports::printable;
@@ -101,8 +101,13 @@ impl WorkerPlugin {
         self.recipe.fetch_grants.contains(&pool)
     }
 
+    /// What it shares with other proxies.
+    pub(super) fn common(&self) -> &Arc<CommonStore> {
+        self.recipe.common()
+    }
+
     /// Where users are, as `sticky` had it remembered.
-    pub(super) fn table(&self) -> &LocalStore {
+    pub(super) fn table(&self) -> &Arc<Table> {
         self.recipe.table()
     }
 

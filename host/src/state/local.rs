@@ -167,6 +167,36 @@ impl LocalStore {
             })
     }
 
+    /// The tokens in a bucket now; as many as it holds where there is none.
+    pub(super) fn tokens(&self, key: &[u8], per_second: f64, burst: u32) -> f64 {
+        match self.map.get(key).as_deref() {
+            Some(Entry {
+                value: Value::Bucket { tokens, at },
+                ..
+            }) => filled(*tokens, *at, self.now(), per_second, burst.into()),
+            _ => burst.into(),
+        }
+    }
+
+    /// Says what is in a bucket: below zero where more was drawn elsewhere than there was.
+    pub(super) fn fill(&self, key: &[u8], tokens: f64, per_second: f64, burst: u32) {
+        let full_in = (f64::from(burst) - tokens).max(0.0) / per_second * 1e6;
+        // Without room for it the key's next draw begins with a full bucket, as ever.
+        let _ = self.change(key, |now, _| {
+            let expires = now.saturating_add(full_in.ceil() as u64);
+            let bucket = Value::Bucket { tokens, at: now };
+            Change::Put(bucket, Expiry::At(expires.max(now + 1)), ())
+        });
+    }
+
+    /// Says what a sum is.
+    pub(super) fn set_sum(&self, key: &[u8], sum: i64, ttl_ms: Option<u32>) {
+        let expires = self.expiry(ttl_ms);
+        let _ = self.change(key, |_, _| {
+            Change::Put(Value::Sum(sum), Expiry::At(expires), ())
+        });
+    }
+
     /// Keys kept, expired ones that were not dropped yet included.
     pub fn len(&self) -> usize {
         self.entries.load(Relaxed)
@@ -356,10 +386,7 @@ fn draw(per_second: f64, burst: u32, asked: u32) -> impl Fn(u64, Option<&Value>)
     let (burst, asked) = (f64::from(burst), f64::from(asked));
     move |now, before| {
         let tokens = match before {
-            Some(Value::Bucket { tokens, at }) => {
-                let passed = now.saturating_sub(*at) as f64 / 1e6;
-                (tokens + passed * rate).min(burst)
-            }
+            Some(Value::Bucket { tokens, at }) => filled(*tokens, *at, now, rate, burst),
             _ => burst,
         };
         if tokens < asked {
@@ -376,6 +403,11 @@ fn draw(per_second: f64, burst: u32, asked: u32) -> impl Fn(u64, Option<&Value>)
         let bucket = Value::Bucket { tokens, at: now };
         Change::Put(bucket, Expiry::At(expires.max(now + 1)), level)
     }
+}
+
+fn filled(tokens: f64, at: u64, now: u64, rate: f64, burst: f64) -> f64 {
+    let passed = now.saturating_sub(at) as f64 / 1e6;
+    (tokens + passed * rate).min(burst)
 }
 
 fn level(taken: bool, tokens: f64, missing: f64, burst: f64, rate: f64) -> Level {

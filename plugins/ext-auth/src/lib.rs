@@ -22,6 +22,7 @@ pub struct ExtAuth {
     pass: Vec<String>,
     timeout: Duration,
     keep: Duration,
+    shared: bool,
     /// Numbers for what is asked, no two alike on any worker.
     asked: Ticket,
 }
@@ -42,6 +43,7 @@ impl Plugin for ExtAuth {
             tell_target: settings.tell_target,
             timeout: settings.timeout,
             keep: settings.keep,
+            shared: settings.shared,
             asked: Ticket::open("asked"),
         })
     }
@@ -71,16 +73,22 @@ impl FetchFilter for ExtAuth {
             return call.then(0);
         }
         let key = kept::key(&call);
-        if let Some(yes) = Yes::find(&key) {
-            return self.let_through(&yes).note("ext-auth", "kept").into();
+        if let Some(yes) = Yes::find(&key, self.shared) {
+            return self.kept(&yes);
         }
         // The answer may come to another instance; what it is about travels through the store.
         let number = self.asked.next() + 1;
         kept::remember_question(number, &key);
-        call.then(number)
+        match self.shared && kept::remember_call(number, &call) {
+            true => shared::look_up(key, number | LOOKED_UP),
+            false => call.then(number),
+        }
     }
 
     fn resume(&self, state: u64, answer: Answer) -> Step {
+        if state & LOOKED_UP != 0 {
+            return self.looked_up(state & !LOOKED_UP, &answer);
+        }
         let question = match state {
             0 => None,
             number => kept::take_question(number),
@@ -90,7 +98,7 @@ impl FetchFilter for ExtAuth {
             200..=299 => {
                 let yes = Yes::of(&answer, &self.pass);
                 if let Some(key) = question {
-                    yes.keep(&key, self.keep);
+                    yes.keep(&key, self.keep, self.shared);
                 }
                 self.let_through(&yes).into()
             }
@@ -101,8 +109,35 @@ impl FetchFilter for ExtAuth {
 }
 
 impl ExtAuth {
+    /// Another proxy has kept a yes, or the service is asked.
+    fn looked_up(&self, number: u64, answer: &Answer) -> Step {
+        let call = kept::take_call(number);
+        let found = (answer.status == 200).then(|| Yes::read(&answer.body));
+        if let Some(yes) = found.flatten() {
+            kept::take_question(number);
+            return self.kept(&yes);
+        }
+        let Some(headers) = call else {
+            return undecided("too late").into();
+        };
+        let call = headers
+            .into_iter()
+            .fold(self.question(), |call, (name, value)| {
+                call.header(name, value)
+            });
+        call.then(number)
+    }
+
+    fn kept(&self, yes: &Yes) -> Step {
+        self.let_through(yes).note("ext-auth", "kept").into()
+    }
+
+    fn question(&self) -> Fetch {
+        Fetch::pool(self.pool).get(&self.path).timeout(self.timeout)
+    }
+
     fn call(&self, r: &Request) -> Fetch {
-        let call = Fetch::pool(self.pool).get(&self.path).timeout(self.timeout);
+        let call = self.question();
         let call = self.ask.iter().fold(call, |call, name| call.copy(r, name));
         if !self.tell_target {
             return call;
@@ -132,6 +167,9 @@ impl ExtAuth {
         outcome
     }
 }
+
+/// In the number of a look-up.
+const LOOKED_UP: u64 = 1 << 63;
 
 /// Nobody gets in because the service is down.
 fn undecided(why: &str) -> Outcome {
@@ -251,6 +289,35 @@ mod tests {
     }
 
     #[test]
+    fn another_proxys_yes_is_taken_and_without_one_the_service_is_asked() {
+        let settings = json!({ "pool": "auth", "keep": "10s", "shared": true, "pass": ["x-user"] });
+        let plugin = plugin(settings);
+        let (key, state) = plugin.request(&bearer("Bearer x")).look_up();
+        assert!(key.starts_with(b"yes/"));
+        let (call, state) = plugin.resume(state, Answer::new(404)).fetch();
+        assert!(
+            call.headers
+                .contains(&("authorization".into(), b"Bearer x".to_vec()))
+        );
+        let yes = next().set("x-user", "ada");
+        let answer = Answer::new(200).header_set("x-user", "ada");
+        assert_eq!(plugin.resume(state, answer).outcome(), yes);
+        let kept = yes.note("ext-auth", "kept");
+        assert_eq!(plugin.request(&bearer("Bearer x")).outcome(), kept);
+        let (_, state) = plugin.request(&bearer("Bearer y")).look_up();
+        let found = Answer::new(200).with_body(b"\x06\0\0\0x-user\x03\0\0\0ada".to_vec());
+        assert_eq!(plugin.resume(state, found.clone()).outcome(), kept);
+        assert_eq!(
+            status(plugin.resume(state, Answer::new(404))),
+            Some(503),
+            "too late"
+        );
+        let (_, state) = plugin.request(&bearer("Bearer z")).look_up();
+        let broken = Answer::new(200).with_body(b"\x06\0\0\0x".to_vec());
+        let (_, _) = plugin.resume(state, broken).fetch();
+    }
+
+    #[test]
     fn a_no_is_asked_again() {
         let plugin = plugin(json!({ "pool": "auth", "keep": "10s" }));
         let (_, state) = plugin.request(&bearer("x")).fetch();
@@ -297,6 +364,10 @@ mod tests {
             (
                 json!({ "pool": "auth", "timeout": "0s" }),
                 "key `timeout`: give 1ms to 30s",
+            ),
+            (
+                json!({ "pool": "auth", "shared": true }),
+                "key `shared`: nothing is kept",
             ),
             (
                 json!({ "pool": "auth", "keep": "2h" }),

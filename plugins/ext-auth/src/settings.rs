@@ -28,6 +28,9 @@ pub struct Settings {
     /// How long a yes is good for.
     #[serde(default, deserialize_with = "settings::duration")]
     pub keep: Duration,
+    /// Whether it is good at other proxies too.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 impl Settings {
@@ -44,6 +47,9 @@ impl Settings {
         let (least, most) = (Duration::from_millis(1), Duration::from_secs(30));
         if !(least..=most).contains(&self.timeout) {
             return Err("key `timeout`: give 1ms to 30s".to_owned());
+        }
+        if self.shared && self.keep.is_zero() {
+            return Err("key `shared`: nothing is kept; give `keep`, such as \"30s\"".to_owned());
         }
         if self.keep > Duration::from_secs(3600) {
             return Err(

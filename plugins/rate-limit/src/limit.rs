@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_sdk::{Request, store};
+use tidegate_sdk::{Request, shared};
 
 use crate::by::By;
 
@@ -22,7 +22,7 @@ pub enum Said {
 impl Limit {
     pub fn draw(&self, r: &Request) -> Said {
         let key = self.by.key(&self.name, r);
-        let Some(level) = store::take_some(key, self.per_second, self.burst, 1) else {
+        let Some(level) = shared::take_some(key, self.per_second, self.burst, 1) else {
             // All that is kept are buckets, and the store makes room for a bucket.
             return Said::Allowed(self.item(self.burst, 0));
         };

@@ -70,6 +70,10 @@ pub(super) fn step(step: &Step, context: &Context) -> Checked {
             outcome(done, context)?;
             fetch(&call.clone().into_wit(context), context)
         }
+        Step::LookUp(key, _) if key.len() > 1024 => {
+            Err(format!("a look-up of a key of {} bytes", key.len()))
+        }
+        Step::LookUp(..) => Ok(()),
     }
 }
 

@@ -198,6 +198,7 @@ impl Step {
         match self {
             Step::Done(outcome) | Step::DoneAndFetch(outcome, ..) => outcome,
             Step::Fetch(fetch, _) => panic!("a decision was expected, and a fetch came: {fetch:?}"),
+            Step::LookUp(key, _) => panic!("a decision was expected, and a look-up came: {key:?}"),
         }
     }
 
@@ -206,6 +207,15 @@ impl Step {
         match self {
             Step::Fetch(fetch, state) | Step::DoneAndFetch(_, fetch, state) => (fetch, state),
             Step::Done(outcome) => panic!("a fetch was expected, and a decision came: {outcome:?}"),
+            Step::LookUp(key, _) => panic!("a fetch was expected, and a look-up came: {key:?}"),
+        }
+    }
+
+    /// The key to be looked up, and the number given with it. In a test: panics when it is something else.
+    pub fn look_up(self) -> (Vec<u8>, u64) {
+        match self {
+            Step::LookUp(key, state) => (key, state),
+            other => panic!("a look-up was expected, and this came: {other:?}"),
         }
     }
 }

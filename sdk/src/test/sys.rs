@@ -159,6 +159,35 @@ pub fn take_some(key: &[u8], per_second: f64, burst: u32, tokens: u32) -> Option
     })
 }
 
+/// What proxies share: a store beside the other, and nobody else's.
+pub mod shared {
+    use super::BucketLevel;
+
+    fn named(key: &[u8]) -> Vec<u8> {
+        [b"shared ", key].concat()
+    }
+
+    pub fn take_some(key: &[u8], per_second: f64, burst: u32, tokens: u32) -> Option<BucketLevel> {
+        super::take_some(&named(key), per_second, burst, tokens)
+    }
+
+    pub fn add(key: &[u8], delta: i64, ttl_ms: Option<u32>) -> i64 {
+        super::add(&named(key), delta, ttl_ms)
+    }
+
+    pub fn get(key: &[u8]) -> Option<Vec<u8>> {
+        super::get(&named(key))
+    }
+
+    pub fn set(key: &[u8], value: &[u8], ttl_ms: u32) -> bool {
+        key.len() <= 1024 && super::set(&named(key), value, Some(ttl_ms))
+    }
+
+    pub fn delete(key: &[u8]) {
+        super::delete(&named(key));
+    }
+}
+
 fn keep(key: &[u8], value: Value, ttl_ms: Option<u32>) {
     let host = host();
     let expires_us = ttl_ms.map(|ttl| host.now_us.get() + u64::from(ttl) * 1000);

@@ -1,5 +1,7 @@
 //! Asks a plugin what a case asks, with requests and responses that are made up from the cases file.
 
+use futures_util::FutureExt as _;
+
 use crate::hook::{self, Admission, Balancer, Connect, RequestFilter, ResponseFilter, Router};
 use crate::plugin::Roles;
 use crate::upstream::live::InFlight;
@@ -92,6 +94,7 @@ impl<'a> Play<'a> {
         let plugin = &*self.actor.plugin;
         let mut answers = step.answers.iter();
         let mut fetches = Vec::new();
+        let mut look_ups = 0;
         let mut next = plugin.request(request).map_err(|_| self.failed())?;
         loop {
             let (fetch, state) = match next {
@@ -107,6 +110,19 @@ impl<'a> Play<'a> {
                         fetches,
                         ..Got::of_outcome(outcome, &self.actor.names)
                     });
+                }
+                hook::Step::LookUp(key, state) => {
+                    // Nobody shares anything here: it is answered at once, and takes none of the case's answers.
+                    let value = plugin.look_up(key).now_or_never().flatten();
+                    let answer = Ok(hook::Reply::looked_up(value));
+                    next = plugin.resume(state, answer).map_err(|_| self.failed())?;
+                    look_ups += 1;
+                    if look_ups > MOST_FETCHES {
+                        return Err(Failure::new(format!(
+                            "more than {MOST_FETCHES} look-ups for one request"
+                        )));
+                    }
+                    continue;
                 }
                 hook::Step::Fetch(fetch, state) => (fetch, state),
             };

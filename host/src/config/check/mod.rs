@@ -17,6 +17,7 @@ mod plugins;
 pub(super) mod pools;
 mod process;
 pub(super) mod routes;
+mod shared;
 mod tls;
 mod uses;
 
@@ -78,6 +79,7 @@ impl Check<'_> {
             proxy: process::proxy(&file.proxy.value),
             admin,
             log: self.log(file),
+            state: self.shared(file),
             plugins: uses.plugins,
             listeners,
             routes,
