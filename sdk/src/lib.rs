@@ -96,6 +96,7 @@ mod ids;
 mod input;
 mod interest;
 pub mod log;
+pub mod network;
 mod outcome;
 pub mod path;
 mod plugin;
