@@ -77,7 +77,7 @@ fn in_front_of(port: &Port) -> String {
     listener("db", "mode = \"tcp\"\npool = \"data\"") + &data
 }
 
-fn psql(address: SocketAddr, sql: &str) -> Output {
+pub(crate) fn psql(address: SocketAddr, sql: &str) -> Output {
     Command::new("psql")
         .args(["-h", "127.0.0.1", "-p", &address.port().to_string()])
         .args(["-U", "postgres", "-d", "postgres", "-AtX", "-c", sql])
@@ -91,7 +91,7 @@ fn text(output: &Output) -> String {
 }
 
 /// A cluster in that folder. PostgreSQL serves nobody as root; it runs as its own user then.
-fn postgresql(folder: &Path, port: &Port) -> Process {
+pub(crate) fn postgresql(folder: &Path, port: &Port) -> Process {
     let data = folder.join("data");
     fs::create_dir(&data).unwrap();
     if rustix::process::geteuid().is_root() {

@@ -69,6 +69,17 @@ impl CpuTime {
         self.ticks = 0;
     }
 
+    /// The guest begins to wait, which is not its own time. What it has had so far, if it was seen to run.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let since = self.since?;
+        Some(thread_cpu_time().saturating_sub(since))
+    }
+
+    /// It has had that much, and runs again.
+    pub(super) fn resume(&mut self, had: Option<Duration>) {
+        self.since = had.map(|had| thread_cpu_time().saturating_sub(had));
+    }
+
     /// An epoch has ended while the guest runs: may it go on?
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_time();
