@@ -234,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn what_others_do_while_it_waits_does_not_count() {
+        let spin = |time: Duration| {
+            let start = thread_cpu_time();
+            while thread_cpu_time() - start < time {
+                std::hint::spin_loop();
+            }
+        };
+        let mut time = CpuTime::new(Duration::from_millis(20));
+        assert!(time.tick().is_ok());
+        let had = time.pause();
+        spin(Duration::from_millis(40));
+        time.resume(had);
+        (0..LEAST_TICKS).for_each(|_| assert!(time.tick().is_ok()));
+        spin(Duration::from_millis(21));
+        assert!(time.tick().is_err());
+    }
+
+    #[test]
     fn memories_are_counted_together() {
         let mut bounds = Bounds::new(10);
         assert!(bounds.memory_growing(0, 6, None).unwrap());
