@@ -86,6 +86,12 @@ role!(
     "::tidegate_sdk::bindings::health"
 );
 role!(
+    prober,
+    "prober-role",
+    "export_prober",
+    "::tidegate_sdk::bindings::prober"
+);
+role!(
     connect,
     "connect-role",
     "export_connect",

@@ -13,7 +13,7 @@ use crate::{Context, Interest, Plugin, Pool, PoolIndex, Request, Response, setti
 
 /// Makes a type the plugin of this crate: `export!(MyPlugin: Router, Balancer);`, once a crate, with the traits that it
 /// implements: `Router`, `RequestFilter`, `FetchFilter`, `ResponseFilter`, `Balancer`, `RequestBalancer`, `Sticky`, `Health`,
-/// `Connect`, `Stateful`.
+/// `Prober`, `Connect`, `Stateful`.
 ///
 /// Compiled for anything else than wasm32 it just checks that the traits are implemented, so that `cargo test` runs
 /// natively.
@@ -74,6 +74,7 @@ macro_rules! __role {
     (export $t:ident, RequestBalancer) => { $crate::bindings::request_balancer::export_request_balancer!($t with_types_in $crate::bindings::request_balancer); };
     (export $t:ident, Sticky) => { $crate::bindings::sticky::export_sticky!($t with_types_in $crate::bindings::sticky); };
     (export $t:ident, Health) => { $crate::bindings::health::export_health!($t with_types_in $crate::bindings::health); };
+    (export $t:ident, Prober) => { $crate::bindings::prober::export_prober!($t with_types_in $crate::bindings::prober); };
     (export $t:ident, Connect) => { $crate::bindings::connect::export_connect!($t with_types_in $crate::bindings::connect); };
     (export $t:ident, Stateful) => { $crate::bindings::stateful::export_stateful!($t with_types_in $crate::bindings::stateful); };
 }

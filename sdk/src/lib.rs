@@ -57,6 +57,7 @@
 //! | [`RequestBalancer`] | which server of the pool, from the request | `request-balancer` |
 //! | [`Sticky`] | which server holds the session | `sticky` |
 //! | [`Health`] | what a probe's result means | `health` |
+//! | [`Prober`] | how a server is, in a protocol of the plugin's | `prober` |
 //! | [`Connect`] | whether a connection is accepted | `connect` |
 //! | [`Stateful`] | what the next version must know | `stateful` |
 //!
@@ -96,10 +97,12 @@ mod ids;
 mod input;
 mod interest;
 pub mod log;
+pub mod network;
 mod outcome;
 pub mod path;
 mod plugin;
 mod pool;
+mod prober;
 mod request;
 mod request_balancer;
 mod request_filter;
@@ -137,6 +140,7 @@ pub use interest::Interest;
 pub use outcome::{Decision, Edit, Note, Outcome, Reply, next, reply};
 pub use plugin::{Context, NoSettings, Plugin};
 pub use pool::{PerPool, Pool, Server, ServerState};
+pub use prober::{ProbeStream, Prober, Standing, Target};
 pub use request::Request;
 pub use request_balancer::{RequestBalancer, RequestPick};
 pub use request_filter::RequestFilter;
@@ -154,9 +158,9 @@ pub mod prelude {
     pub use crate::{
         Admission, Affinity, Answer, Balancer, Binding, Connect, Context, Counter, Decision, Edit,
         Fetch, FetchError, FetchFilter, Finding, Health, Input, Interest, NoSettings, Note,
-        Outcome, PerPool, Pick, Plugin, Pool, PoolIndex, Probe, Reply, Request, RequestBalancer,
-        RequestFilter, RequestPick, Response, ResponseFilter, ResponseOutcome, Route, RouteIndex,
-        Router, Server, ServerState, Slot, Stateful, Step, Sticky, Ticket, Verdict, crypto, export,
-        log, next, reply, shared, store,
+        Outcome, PerPool, Pick, Plugin, Pool, PoolIndex, Probe, ProbeStream, Prober, Reply,
+        Request, RequestBalancer, RequestFilter, RequestPick, Response, ResponseFilter,
+        ResponseOutcome, Route, RouteIndex, Router, Server, ServerState, Slot, Standing, Stateful,
+        Step, Sticky, Target, Ticket, Verdict, crypto, export, log, next, reply, shared, store,
     };
 }

@@ -77,7 +77,7 @@ fn in_front_of(port: &Port) -> String {
     listener("db", "mode = \"tcp\"\npool = \"data\"") + &data
 }
 
-pub fn psql(address: SocketAddr, sql: &str) -> Output {
+pub(crate) fn psql(address: SocketAddr, sql: &str) -> Output {
     Command::new("psql")
         .args([
             "-h",
@@ -96,7 +96,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// A cluster in that folder. PostgreSQL serves nobody as root; it runs as its own user then.
-fn postgresql(folder: &Path, port: &Port) -> Process {
+pub(crate) fn postgresql(folder: &Path, port: &Port) -> Process {
     let data = folder.join("data");
     fs::create_dir(&data).unwrap();
     if rustix::process::geteuid().is_root() {

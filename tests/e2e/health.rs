@@ -103,8 +103,11 @@ fn each_way_to_be_ill_is_found_and_named() {
     let all = ["a", "b"].map(Patient::new);
     let proxy = Proxy::start(site(QUICK, &all));
     all[1].origin.stop();
-    wait_for_state(&proxy, "b", "down");
-    assert_eq!(of(&proxy, "b")["last_probe"], "connection refused");
+    // A probe that is under way while it stops is closed.
+    wait_until("b refuses", || {
+        let b = of(&proxy, "b");
+        b["state"] == "down" && b["last_probe"] == "connection refused"
+    });
 }
 
 #[test]

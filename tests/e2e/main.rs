@@ -27,6 +27,7 @@ mod monitoring;
 mod pair;
 mod passthrough;
 mod plugin_cli;
+mod probers;
 mod proxy_protocol;
 mod rate;
 mod readme;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tidegate_sdk::base64::encode_url;
 use tidegate_tests::{Origin, Port, Proxy, Setup, listener, pool, reply, wait_until};
 
 #[test]
@@ -98,7 +99,7 @@ fn a_public_key_does_not_make_an_hmac() {
         ],
         signed.as_bytes(),
     );
-    let answer = ask(&proxy, &format!("{signed}.{}", url(&mac)));
+    let answer = ask(&proxy, &format!("{signed}.{}", encode_url(&mac)));
     assert_eq!(answer.status(), 401);
     assert_eq!(
         answer.header("www-authenticate"),
@@ -279,11 +280,11 @@ impl Pair {
             // The modulus of 2048 bits stands before the exponent, which is 65537: 02 03 01 00 01.
             "RSA" => {
                 let n = &der[der.len() - 5 - 256..der.len() - 5];
-                json!({ "kty": "RSA", "kid": id, "use": "sig", "n": url(n), "e": "AQAB" })
+                json!({ "kty": "RSA", "kid": id, "use": "sig", "n": encode_url(n), "e": "AQAB" })
             }
             _ => {
                 let (x, y) = der[der.len() - 64..].split_at(32);
-                json!({ "kty": "EC", "crv": "P-256", "kid": id, "alg": "ES256", "x": url(x), "y": url(y) })
+                json!({ "kty": "EC", "crv": "P-256", "kid": id, "alg": "ES256", "x": encode_url(x), "y": encode_url(y) })
             }
         }
     }
@@ -292,19 +293,19 @@ impl Pair {
         let header = json!({ "alg": algorithm });
         format!(
             "{}.{}",
-            url(header.to_string().as_bytes()),
-            url(claims.to_string().as_bytes())
+            encode_url(header.to_string().as_bytes()),
+            encode_url(claims.to_string().as_bytes())
         )
     }
 
     fn token(&self, header: Value, claims: Value) -> String {
         let signed = format!(
             "{}.{}",
-            url(header.to_string().as_bytes()),
-            url(claims.to_string().as_bytes())
+            encode_url(header.to_string().as_bytes()),
+            encode_url(claims.to_string().as_bytes())
         );
         let signature = self.sign(header["alg"].as_str().unwrap(), signed.as_bytes());
-        format!("{signed}.{}", url(&signature))
+        format!("{signed}.{}", encode_url(&signature))
     }
 
     fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
@@ -368,18 +369,4 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
         arguments.join(" ")
     );
     output.stdout
-}
-
-/// Base64 as tokens have it.
-fn url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let mut padded = [0; 4];
-        padded[1..=group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes(padded);
-        let digit = |at: usize| DIGITS[(bits >> (18 - 6 * at)) as usize & 63] as char;
-        text.extend((0..=group.len()).map(digit));
-    }
-    text
 }

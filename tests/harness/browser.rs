@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tidegate_sdk::base64;
 
 use crate::client::{Client, send};
 use crate::ports::Port;
@@ -133,7 +134,7 @@ impl Browser {
     #[track_caller]
     pub fn picture(&self, path: &Path) {
         let picture = self.at("GET", "/screenshot", &Value::Null);
-        let bytes = base64(picture.as_str().expect("a picture"));
+        let bytes = base64::decode(picture.as_str().expect("a picture")).expect("base64");
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
         std::fs::write(path, bytes).expect("a file can be written");
     }
@@ -189,25 +190,4 @@ impl Drop for Browser {
             &Value::Null,
         );
     }
-}
-
-/// RFC 4648, 4.
-fn base64(text: &str) -> Vec<u8> {
-    let six = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').collect();
-    for four in digits.chunks(4) {
-        let bits = four
-            .iter()
-            .fold(0_u32, |bits, byte| bits << 6 | u32::from(six(*byte)));
-        let bits = bits << (6 * (4 - four.len()));
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    bytes
 }

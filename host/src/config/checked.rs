@@ -418,6 +418,8 @@ pub struct Pool {
     pub health: Option<Arc<Probe>>,
     /// The plugin that judges probes.
     pub judge: Option<PluginUse>,
+    /// The plugin that probes, where `health` has that kind.
+    pub prober: Option<PluginUse>,
     pub passive: Option<Arc<Passive>>,
     /// How long a server's weight grows after it has come back; zero: it has all at once.
     pub slow_start: Duration,
@@ -490,6 +492,8 @@ pub enum ProbeKind {
     Http,
     /// Whether it can be connected to.
     Tcp,
+    /// A plugin speaks with it.
+    Plugin,
 }
 
 /// A regular expression.

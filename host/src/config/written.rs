@@ -382,6 +382,8 @@ table! {
         body_pattern: Regex, optional;
         /// A plugin that judges each probe's result: up, up with a share of its weight, drain, maint or down. When it fails, `expect` and `body` decide. HAProxy's `agent-check` asks another port for as much.
         plugin: PluginName, optional;
+        /// A plugin that probes in a protocol of its own, in the place of `type` and what belongs to it: it is given a connection to the server, with the pool's TLS and PROXY line, and says up, up with a share of its weight, drain, maint or down. When it fails, the probe has failed. Shipped: redis-ping, postgres-ready, mysql-ready, agent-check. HAProxy's `option redis-check`, `pgsql-check`, `mysql-check` and `agent-check`.
+        prober: PluginName, optional;
         /// From one probe to the next, give or take a twentieth. HAProxy's `inter`.
         interval: Span<{ 10 * MILLISECOND }, DAY>, default("2s");
         /// The same while it is on its way up or down. Absent: `interval`. HAProxy's `fastinter`.

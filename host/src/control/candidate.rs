@@ -132,7 +132,7 @@ fn instances(
         updates,
         snapshots,
         // One more for the thread that probes.
-        workers: kept.workers + usize::from(artifact.roles().health),
+        workers: kept.workers + usize::from(artifact.roles().health || artifact.roles().prober),
     };
     let Prepared { seeds, shared } =
         plugin::prepare(&kept.runtime, plan).map_err(|error| (name.clone(), error))?;

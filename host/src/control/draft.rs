@@ -300,6 +300,9 @@ impl Draft {
             if let Some(judge) = &pool.judge {
                 self.check_role(judge, "judge of probes", |roles| roles.health);
             }
+            if let Some(prober) = &pool.prober {
+                self.check_role(prober, "prober", |roles| roles.prober);
+            }
         }
     }
 

@@ -50,7 +50,7 @@ fn of_pool(
     servers: &[Arc<Server>],
     tls: Option<&Arc<tls::Client>>,
 ) -> PoolPlan {
-    let judge = pool.judge.as_ref();
+    let judge = pool.judge.as_ref().or(pool.prober.as_ref());
     let judge = judge.and_then(|judge| running.plugins.get(judge.value.0 as usize));
     let servers = pool.servers.iter().zip(servers);
     PoolPlan {

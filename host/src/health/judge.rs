@@ -1,4 +1,4 @@
-//! What a pool's judge, a plugin, makes of a probe: its word on up and down goes the usual way through `rise` and `fall`; a share
+//! What a pool's plugin makes of a probe, that it judges or has made itself: its word on up and down goes the usual way through `rise` and `fall`; a share
 //! of the weight, drain and maint hold from this probe on, until another says otherwise.
 
 use std::rc::Rc;
@@ -8,25 +8,22 @@ use http::HeaderName;
 
 use super::probe::{Seen, Verdict};
 use super::ward::Ward;
-use crate::hook::{HealthJudge, Judgement, ProbeView};
+use crate::hook::{HealthPlugin, Judgement, ProbeView, Probed};
 use crate::upstream::Server;
 use crate::upstream::vitals::Wanted;
 
 pub fn verdict_of(
-    judge: &dyn HealthJudge,
+    judge: &dyn HealthPlugin,
     ward: &Rc<Ward>,
     server: &Server,
     seen: Seen,
     took: Duration,
 ) -> Verdict {
+    if let Some(probed) = seen.probed {
+        return verdict_of_prober(ward, server, &probed, seen.verdict);
+    }
     let judgement = ask(judge, server, &seen, took);
-    let (wanted, fitness) = match judgement {
-        Judgement::Up(percent) => (Wanted::Ready, percent),
-        Judgement::Drain => (Wanted::Drain, 100),
-        Judgement::Maint => (Wanted::Maint, 100),
-        Judgement::AsUsual | Judgement::Down(_) => (Wanted::Ready, 100),
-    };
-    advise(ward, server, wanted, fitness);
+    advise(ward, server, &judgement);
     let (Ok(words) | Err(words)) = &seen.verdict;
     match judgement {
         Judgement::AsUsual => seen.verdict,
@@ -37,7 +34,23 @@ pub fn verdict_of(
     }
 }
 
-fn ask(judge: &dyn HealthJudge, server: &Server, seen: &Seen, took: Duration) -> Judgement {
+fn verdict_of_prober(
+    ward: &Rc<Ward>,
+    server: &Server,
+    probed: &Probed,
+    verdict: Verdict,
+) -> Verdict {
+    advise(ward, server, &probed.judgement);
+    let more = match &probed.judgement {
+        Judgement::Up(100) | Judgement::AsUsual | Judgement::Down(_) => return verdict,
+        Judgement::Up(percent) => format!("up at {percent} %"),
+        Judgement::Drain => "to drain".to_owned(),
+        Judgement::Maint => "in maintenance".to_owned(),
+    };
+    verdict.map(|words| format!("{words}: {more}"))
+}
+
+fn ask(judge: &dyn HealthPlugin, server: &Server, seen: &Seen, took: Duration) -> Judgement {
     let identity = server.identity();
     let (successes, failures) = server.vitals.row();
     let field = |name: &HeaderName| seen.fields.joined(name).map(|value| value.into_owned());
@@ -55,7 +68,13 @@ fn ask(judge: &dyn HealthJudge, server: &Server, seen: &Seen, took: Duration) ->
     judged.unwrap_or(Judgement::AsUsual)
 }
 
-fn advise(ward: &Rc<Ward>, server: &Server, wanted: Wanted, fitness: u32) {
+fn advise(ward: &Rc<Ward>, server: &Server, judgement: &Judgement) {
+    let (wanted, fitness) = match judgement {
+        Judgement::Up(percent) => (Wanted::Ready, *percent),
+        Judgement::Drain => (Wanted::Drain, 100),
+        Judgement::Maint => (Wanted::Maint, 100),
+        Judgement::AsUsual | Judgement::Down(_) => (Wanted::Ready, 100),
+    };
     let (vitals, identity) = (&server.vitals, server.identity());
     if vitals.fitness() != fitness {
         server.set_fitness(fitness);

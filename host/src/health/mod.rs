@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::checked::{Passive, Probe};
-use crate::hook::HealthJudge;
+use crate::hook::HealthPlugin;
 use crate::net::proxy;
 use crate::tls;
 use crate::upstream::{LiveTable, Server};
@@ -51,14 +51,14 @@ pub struct Plan {
 pub type JudgeKey = [u8; 32];
 
 /// Makes a judge on the thread that asks it.
-pub type MakeJudge = Box<dyn FnOnce() -> Rc<dyn HealthJudge> + Send>;
+pub type MakeJudge = Box<dyn FnOnce() -> Rc<dyn HealthPlugin> + Send>;
 
 /// A pool, and how its servers are to be watched.
 #[derive(Clone)]
 pub struct PoolPlan {
     pub name: String,
     pub probe: Option<Arc<Probe>>,
-    /// Who judges its probes.
+    /// Who judges its probes, or makes them.
     pub judge: Option<JudgeKey>,
     pub passive: Option<Arc<Passive>>,
     pub slow_start: Duration,

@@ -1,4 +1,5 @@
-//! One probe: a connection of its own, and for HTTP a request whose answer is held against what is expected.
+//! One probe: a connection of its own, and for HTTP a request whose answer is held against what is expected; or a plugin that
+//! speaks over it.
 
 use std::io;
 use std::rc::Rc;
@@ -9,9 +10,11 @@ use tokio::io::AsyncWriteExt;
 
 use super::Reach;
 use crate::config::checked::{Probe, ProbeKind};
+use crate::hook::{Failure, HealthPlugin, Judgement, ProbeTarget, Probed};
 use crate::http::client::{Answer, Connection, Why};
 use crate::http::{Body, Fields, RequestHead, Target};
 use crate::net::{self, Stream, proxy};
+use crate::upstream::live::Identity;
 
 /// Bytes of a body that are looked at.
 const LOOKED_AT: usize = 64 << 10;
@@ -29,18 +32,20 @@ pub struct Seen {
     pub body: Vec<u8>,
     pub fields: Fields,
     pub timed_out: bool,
+    /// What a prober said; none where it said nothing.
+    pub probed: Option<Probed>,
 }
 
 /// There was no socket to ask with, which says nothing of the server.
 pub struct NoSocket(pub io::Error);
 
-/// `judged`: somebody looks at the body, whatever the file expects.
+/// `plugin` looks at the body, whatever the file expects, or speaks with the server itself.
 pub async fn probe(
     settings: &Probe,
-    server: (&str, &Reach),
-    judged: bool,
+    server: (&Identity, &Reach),
+    plugin: Option<&dyn HealthPlugin>,
 ) -> Result<Seen, NoSocket> {
-    match tokio::time::timeout(settings.timeout, ask(settings, server, judged)).await {
+    match tokio::time::timeout(settings.timeout, ask(settings, server, plugin)).await {
         Ok(seen) => seen,
         Err(_) => Ok(Seen {
             timed_out: true,
@@ -51,12 +56,13 @@ pub async fn probe(
 
 async fn ask(
     settings: &Probe,
-    (address, reach): (&str, &Reach),
-    judged: bool,
+    (identity, reach): (&Identity, &Reach),
+    plugin: Option<&dyn HealthPlugin>,
 ) -> Result<Seen, NoSocket> {
+    let address = &identity.address;
     let at = match (settings.port, address.rsplit_once(':')) {
         (Some(port), Some((host, _))) => format!("{host}:{port}"),
-        _ => address.to_owned(),
+        _ => address.clone(),
     };
     let host = reach.host.as_deref().unwrap_or(address);
     let socket = match dial(&at, reach).await {
@@ -74,9 +80,10 @@ async fn ask(
     Ok(match settings.kind {
         ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
         ProbeKind::Http => match request_over(socket, settings, host).await {
-            Ok(answer) => look_at(settings, answer, judged).await,
+            Ok(answer) => look_at(settings, answer, plugin.is_some()).await,
             Err(words) => Seen::nothing(Err(words)),
         },
+        ProbeKind::Plugin => said_by(plugin, identity, &at, socket).await,
     })
 }
 
@@ -88,7 +95,39 @@ impl Seen {
             body: Vec::new(),
             fields: Fields::new(),
             timed_out: false,
+            probed: None,
         }
+    }
+}
+
+async fn said_by(
+    plugin: Option<&dyn HealthPlugin>,
+    identity: &Identity,
+    at: &str,
+    socket: Stream,
+) -> Seen {
+    let target = ProbeTarget {
+        pool: &identity.pool,
+        server: &identity.name,
+        address: at,
+    };
+    let said = match plugin {
+        Some(plugin) => plugin.probe(target, Box::new(socket)).await,
+        None => Err(Failure::Unavailable),
+    };
+    match said {
+        Ok(probed) => Seen {
+            verdict: match &probed.judgement {
+                Judgement::Down(why) => Err(why.clone()),
+                _ => Ok(probed.reason.clone()),
+            },
+            probed: Some(probed),
+            ..Seen::nothing(Ok(String::new()))
+        },
+        Err(Failure::Failed) => Seen::nothing(Err("the prober failed".to_owned())),
+        Err(Failure::Unavailable) => Seen::nothing(Err(
+            "the prober keeps failing, and is not asked for a while".to_owned(),
+        )),
     }
 }
 
@@ -170,6 +209,7 @@ async fn look_at(settings: &Probe, answer: Answer, judged: bool) -> Seen {
         body,
         fields: answer.head.fields,
         timed_out: false,
+        probed: None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::judge::verdict_of;
 use super::probe::{NoSocket, Verdict, probe};
 use super::ward::Ward;
 use super::{Reach, ServerPlan};
-use crate::config::checked::Probe;
+use crate::config::checked::{Probe, ProbeKind};
 use crate::upstream::Server;
 use crate::upstream::vitals::{Checked, LastProbe};
 
@@ -73,17 +73,16 @@ async fn rounds(
         let begun = Instant::now();
         let judge = ward.pool(&server.identity().pool);
         let judge = judge.and_then(|pool| ward.judge(&pool));
-        let seen = probe(
-            &settings,
-            (&server.identity().address, &reach),
-            judge.is_some(),
-        )
-        .await;
+        let seen = probe(&settings, (server.identity(), &reach), judge.as_deref()).await;
         drop(permit);
         let next = match seen {
             Ok(seen) => {
                 let took = begun.elapsed();
                 let verdict = match judge {
+                    // Of a server that a prober could say nothing of, what it said before holds.
+                    Some(_) if settings.kind == ProbeKind::Plugin && seen.probed.is_none() => {
+                        seen.verdict
+                    }
                     Some(judge) => verdict_of(&*judge, &ward, &server, seen, took),
                     None => seen.verdict,
                 };

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use super::eject::Ejections;
 use super::round::{self, Round};
 use super::{Changed, JudgeKey, MakeJudge, Plan, PoolPlan, ServerPlan, ramp};
-use crate::hook::{HealthJudge, ServerState};
+use crate::hook::{HealthPlugin, ServerState};
 use crate::upstream::vitals::{Checked, WHOLE, Wanted};
 use crate::upstream::{Server, live::Identity};
 
@@ -22,7 +22,7 @@ const MOST_PROBES: usize = 256;
 
 pub struct Ward {
     changed: Changed,
-    judges: RefCell<HashMap<JudgeKey, Rc<dyn HealthJudge>>>,
+    judges: RefCell<HashMap<JudgeKey, Rc<dyn HealthPlugin>>>,
     pools: RefCell<HashMap<String, Rc<PoolPlan>>>,
     rounds: RefCell<HashMap<Identity, Round>>,
     ramps: RefCell<HashMap<Identity, AbortHandle>>,
@@ -84,7 +84,7 @@ impl Ward {
         judges.retain(|key, _| living.contains(key));
     }
 
-    pub(super) fn judge(&self, pool: &PoolPlan) -> Option<Rc<dyn HealthJudge>> {
+    pub(super) fn judge(&self, pool: &PoolPlan) -> Option<Rc<dyn HealthPlugin>> {
         self.judges.borrow().get(pool.judge.as_ref()?).cloned()
     }
 

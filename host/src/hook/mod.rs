@@ -9,13 +9,14 @@ pub mod view;
 
 pub use input::{Input, Interest, sets_cookie, value_in_request, value_in_response};
 pub use role::{
-    Asked, Balancer, Connect, Failure, HealthJudge, LookedUp, RequestFilter, ResponseFilter,
-    Router, Sticky,
+    Asked, Balancer, Connect, Failure, HealthJudge, HealthPlugin, LookedUp, Prober, RequestFilter,
+    ResponseFilter, Router, Sticky, Wire,
 };
 pub use verdict::{
     Admission, Affinity, Binding, Choice, Decision, Edit, Fetch, FetchError, Finding, Judgement,
-    Note, Outcome, Reply, ResponseOutcome, Step,
+    Note, Outcome, Probed, Reply, ResponseOutcome, Step,
 };
 pub use view::{
-    ConnectionFacts, ProbeView, RequestView, ResponseView, ServerState, ServerView, TlsFacts, Told,
+    ConnectionFacts, ProbeTarget, ProbeView, RequestView, ResponseView, ServerState, ServerView,
+    TlsFacts, Told,
 };

@@ -5,13 +5,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::base::ids::{PoolIndex, Slot};
 
 use super::verdict::{
-    Admission, Binding, Choice, FetchError, Finding, Judgement, Outcome, Reply, ResponseOutcome,
-    Step,
+    Admission, Binding, Choice, FetchError, Finding, Judgement, Outcome, Probed, Reply,
+    ResponseOutcome, Step,
 };
-use super::view::{ProbeView, RequestView, ResponseView, ServerView};
+use super::view::{ProbeTarget, ProbeView, RequestView, ResponseView, ServerView};
 
 /// Why there is no decision. The plugin runtime has logged and counted it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,26 @@ pub trait ResponseFilter {
 pub trait HealthJudge {
     fn judge(&self, probe: &ProbeView<'_>) -> Result<Judgement, Failure>;
 }
+
+/// Asked once a probe, on the thread that probes, with a connection to the server and nobody else. The one call that may wait: it is
+/// given up by dropping it. On failure: the server has failed the probe.
+pub trait Prober {
+    fn probe<'a>(
+        &'a self,
+        target: ProbeTarget<'a>,
+        wire: Box<dyn Wire>,
+    ) -> LocalBoxFuture<'a, Result<Probed, Failure>>;
+}
+
+/// What a prober speaks over.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for S {}
+
+/// What a pool's `health` may name.
+pub trait HealthPlugin: HealthJudge + Prober {}
+
+impl<P: HealthJudge + Prober> HealthPlugin for P {}
 
 /// Asked once an attempt. On failure: the eligible servers in turn.
 pub trait Balancer {

@@ -97,6 +97,15 @@ pub enum Judgement {
     Down(String),
 }
 
+/// What a prober found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// Never `AsUsual`: there is nobody else to say.
+    pub judgement: Judgement,
+    /// In a few words.
+    pub reason: String,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Done(Outcome),

@@ -67,6 +67,14 @@ pub struct ProbeView<'a> {
     pub failures: u32,
 }
 
+/// Whom a prober probes.
+#[derive(Clone, Copy)]
+pub struct ProbeTarget<'a> {
+    pub pool: &'a str,
+    pub server: &'a str,
+    pub address: &'a str,
+}
+
 /// What is known of a connection, made once when it is accepted.
 #[derive(Clone, Debug)]
 pub struct ConnectionFacts {

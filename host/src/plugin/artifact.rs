@@ -52,6 +52,7 @@ pub struct Roles {
     pub request_balancer: bool,
     pub sticky: bool,
     pub health: bool,
+    pub prober: bool,
     pub stateful: bool,
 }
 
@@ -73,6 +74,7 @@ pub(super) struct Exports {
     pub(super) find: Option<ComponentExportIndex>,
     pub(super) bind: Option<ComponentExportIndex>,
     pub(super) judge: Option<ComponentExportIndex>,
+    pub(super) probe: Option<ComponentExportIndex>,
 }
 
 impl Artifact {
@@ -87,6 +89,7 @@ impl Artifact {
         let compiled = compile(engines, linker.engine(), live, &component)?;
         let (exports, roles, wit_version) = exports_of(&compiled.code)?;
         let imports = imports(&compiled)?;
+        check_prober(roles, &imports)?;
         let prepared = link(linker, &compiled.code)?;
         check_shape(&prepared)?;
         Ok(Artifact {
@@ -252,7 +255,7 @@ fn link(linker: &Linker<Guest>, code: &Component) -> Result<InstancePre<Guest>, 
         .map_err(|e| {
             LoadError::new(
                 format!("it imports what plugins are not given: {e:#}"),
-                "plugins get `tidegate:plugin/host`, `local-store` and `crypto`, `live-v1`, and WASI 0.2",
+                "plugins get `tidegate:plugin/host`, `local-store` and `crypto`, `live-v1`, probers `probe-stream`, and WASI 0.2",
             )
         })
 }
@@ -268,6 +271,28 @@ fn check_shape(prepared: &InstancePre<Guest>) -> Result<(), LoadError> {
             "build it on tidegate-sdk, or on the WIT of this version",
         )
     })
+}
+
+/// Only what is called where waiting hurts nobody may be linked with functions that wait.
+fn check_prober(roles: Roles, imports: &[String]) -> Result<(), LoadError> {
+    let alone = Roles {
+        prober: true,
+        ..Roles::default()
+    };
+    let waits = |name: &String| name.starts_with("tidegate:plugin/probe-stream@");
+    if roles.prober && roles != alone {
+        return Err(LoadError::new(
+            format!("a prober has no other role, and it has these: {roles}"),
+            "make two plugins of it",
+        ));
+    }
+    if !roles.prober && imports.iter().any(waits) {
+        return Err(LoadError::new(
+            "it imports `probe-stream`, which is for probers",
+            "export the role prober, or do without it",
+        ));
+    }
+    Ok(())
 }
 
 /// An interface of ours must be of a version that this host speaks.
@@ -313,6 +338,7 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
     let sticky = interface("sticky");
     let connect = interface("connect");
     let health = interface("health");
+    let prober = interface("prober");
     let roles = Roles {
         connect: connect.is_some(),
         router: router.is_some(),
@@ -322,12 +348,13 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         request_balancer: request_balancer.is_some(),
         sticky: sticky.is_some(),
         health: health.is_some(),
+        prober: prober.is_some(),
         stateful: stateful.is_some(),
     };
     if roles.none() {
         return Err(LoadError::new(
             "it exports none of the roles that this proxy uses",
-            "export at least one: connect, router, request-filter, response-filter, balancer, request-balancer, sticky, health",
+            "export at least one: connect, router, request-filter, response-filter, balancer, request-balancer, sticky, health, prober",
         ));
     }
     let exports = Exports {
@@ -347,6 +374,7 @@ fn exports_of(code: &Component) -> Result<(Exports, Roles, String), LoadError> {
         find: function(&sticky, "find"),
         bind: function(&sticky, "bind"),
         judge: function(&health, "judge"),
+        probe: function(&prober, "probe"),
     };
     Ok((exports, roles, version))
 }
@@ -382,7 +410,7 @@ impl Roles {
         self.balancer || self.request_balancer
     }
 
-    fn names(&self) -> [(bool, &'static str); 9] {
+    fn names(&self) -> [(bool, &'static str); 10] {
         [
             (self.connect, "connect"),
             (self.router, "router"),
@@ -392,6 +420,7 @@ impl Roles {
             (self.request_balancer, "request-balancer"),
             (self.sticky, "sticky"),
             (self.health, "health"),
+            (self.prober, "prober"),
             (self.stateful, "stateful"),
         ]
     }
@@ -399,7 +428,7 @@ impl Roles {
     fn none(&self) -> bool {
         let filter = self.request_filter || self.response_filter;
         let of_requests = filter || self.router || self.any_balancer() || self.sticky;
-        !(of_requests || self.connect || self.health)
+        !(of_requests || self.connect || self.health || self.prober)
     }
 }
 

@@ -181,6 +181,22 @@ pub(super) fn judgement(verdict: said::Verdict) -> Checked<hook::Judgement> {
     })
 }
 
+pub(super) fn probed(finding: said::Probed) -> Checked<hook::Probed> {
+    let reason = plain(finding.reason, MOST_REASON);
+    Ok(hook::Probed {
+        judgement: match finding.standing {
+            said::Standing::Up(share @ 1..=100) => hook::Judgement::Up(share.into()),
+            said::Standing::Up(share) => {
+                return bad(format!("it gives a server {share} % of its weight"));
+            }
+            said::Standing::Drain => hook::Judgement::Drain,
+            said::Standing::Maint => hook::Judgement::Maint,
+            said::Standing::Down => hook::Judgement::Down(reason.clone()),
+        },
+        reason,
+    })
+}
+
 fn reply(reply: said::Reply) -> Checked<hook::Reply> {
     if !(200..=599).contains(&reply.status) {
         return bad(format!("it replies with status {}", reply.status));

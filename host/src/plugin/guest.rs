@@ -3,11 +3,14 @@
 //! An instance lives on one worker and serves one call at a time. Any fault poisons its store, so whoever sees one drops
 //! the instance.
 
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use wasmtime::Store;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
@@ -20,10 +23,11 @@ use crate::upstream::LiveTable;
 
 use super::artifact::{Artifact, Exports};
 use super::bindings::{
-    Admission, Binding, Choice, Context, FetchError, Finding, Interest, Probe, Reply,
-    ResponseOutcome, Server, Step, Verdict,
+    Admission, Binding, Choice, Context, FetchError, Finding, Interest, Probe, Probed, Reply,
+    ResponseOutcome, Server, Step, Target, Verdict,
 };
 use super::limits::{Bounds, CpuTime, Fault};
+use super::prober::Talk;
 use super::ticker::Ticker;
 use super::wasi::Output;
 
@@ -44,7 +48,9 @@ pub(super) struct Guest {
     slots: u64,
     now_ms: u32,
     live: Arc<LiveTable>,
-    time: CpuTime,
+    pub(super) time: CpuTime,
+    /// While it probes a server.
+    pub(super) talk: Option<Talk>,
     bounds: Bounds,
     pub(super) name: Arc<str>,
     pub(super) state: Arc<PluginState>,
@@ -73,6 +79,8 @@ pub(super) struct Running {
     store: Store<Guest>,
     ticker: Arc<Ticker>,
     reads_ewma: bool,
+    /// It is linked with functions that may wait.
+    waits: bool,
     roles: Roles,
 }
 
@@ -88,6 +96,7 @@ type RequestPick = TypedFunc<(u32, Inputs<'static>, u64, &'static [u32]), (Optio
 type Find = TypedFunc<(u32, Inputs<'static>), (Finding,)>;
 type Bind = TypedFunc<(u32, &'static str, Inputs<'static>), (Binding,)>;
 type Judge = TypedFunc<(&'static str, &'static str, &'static Probe), (Verdict,)>;
+type Prober = TypedFunc<(&'static Target,), (Probed,)>;
 type Configure = TypedFunc<(&'static Context,), (Result<Interest, String>,)>;
 type Snapshot = TypedFunc<(), (Vec<u8>,)>;
 type Restore = TypedFunc<(&'static [Vec<u8>],), (Result<(), String>,)>;
@@ -109,6 +118,7 @@ struct Roles {
     find: Option<Find>,
     bind: Option<Bind>,
     judge: Option<Judge>,
+    probe: Option<Prober>,
 }
 
 impl Running {
@@ -118,13 +128,16 @@ impl Running {
         around: &Surroundings<'_>,
         limit: Duration,
     ) -> Result<Running, Fault> {
-        let pre = artifact.prepared();
+        let (pre, waits) = (artifact.prepared(), artifact.roles().prober);
         let mut store = Store::new(pre.engine(), Guest::new(around));
         store.limiter(|guest| &mut guest.bounds);
         store.epoch_deadline_callback(|mut store| store.data_mut().time.tick());
         store.set_hostcall_fuel(HANDED_OVER);
         let made = within(&mut store, around.ticker, limit, |store| {
-            let instance = pre.instantiate(&mut *store)?;
+            let instance = match waits {
+                true => at_once(pre.instantiate_async(&mut *store))?,
+                false => pre.instantiate(&mut *store)?,
+            };
             Roles::find(&instance, store, artifact.exports())
         });
         match made {
@@ -132,6 +145,7 @@ impl Running {
                 store,
                 ticker: around.ticker.clone(),
                 reads_ewma: artifact.reads_ewma(),
+                waits,
                 roles,
             }),
             Err(error) => Err(Fault::of(&error, &store.data().bounds)),
@@ -143,8 +157,11 @@ impl Running {
         context: &Context,
         limit: Duration,
     ) -> Result<Result<Interest, String>, Fault> {
-        let function = self.roles.configure;
-        self.call(limit, |store| function.call(store, (context,)))
+        let (function, waits) = (self.roles.configure, self.waits);
+        self.call(limit, |store| match waits {
+            true => at_once(function.call_async(store, (context,))),
+            false => function.call(store, (context,)),
+        })
     }
 
     /// None: it is not stateful.
@@ -293,6 +310,33 @@ impl Running {
         self.call(limit, |store| function.call(store, (pool, server, probe)))
     }
 
+    /// Ends when it has spoken with the server, or has used up its time. Where this is dropped before, the instance is of no use
+    /// any more.
+    pub(super) async fn probe(
+        &mut self,
+        target: &Target,
+        talk: Talk,
+        limit: Duration,
+    ) -> Result<Probed, Fault> {
+        let function = there(self.roles.probe)?;
+        begin(&mut self.store, limit);
+        self.store.data_mut().talk = Some(talk);
+        let answer = {
+            let mut call = pin!(function.call_async(&mut self.store, (target,)));
+            // While it waits, this thread runs no guest, or another.
+            poll_fn(|context| {
+                let _running = self.ticker.enter();
+                call.as_mut().poll(context)
+            })
+            .await
+        };
+        self.store.data_mut().talk = None;
+        match answer {
+            Ok((finding,)) => Ok(finding),
+            Err(error) => Err(Fault::of(&error, &self.store.data().bounds)),
+        }
+    }
+
     /// The clock that averages decay by, for those who read one: reading the clock costs more than reading a counter.
     #[inline]
     fn tell_time(&mut self) {
@@ -331,12 +375,23 @@ fn within<R>(
     limit: Duration,
     f: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
 ) -> wasmtime::Result<R> {
+    begin(store, limit);
+    let _running = ticker.enter();
+    f(store)
+}
+
+#[inline]
+fn begin(store: &mut Store<Guest>, limit: Duration) {
     let guest = store.data_mut();
     guest.time.begin(limit);
     guest.bounds.begin();
     store.set_epoch_deadline(1);
-    let _running = ticker.enter();
-    f(store)
+}
+
+/// What could wait and does not: only a probe has something to wait for.
+fn at_once<R>(call: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
+    let done = call.now_or_never();
+    done.unwrap_or_else(|| Err(wasmtime::Error::msg("it waits where nothing may")))
 }
 
 fn there<F>(function: Option<F>) -> Result<F, Fault> {
@@ -371,7 +426,8 @@ pub(super) fn check(
     in_interface("request-balancer").has::<RequestPick>("pick")?;
     in_interface("sticky").has::<Find>("find")?;
     in_interface("sticky").has::<Bind>("bind")?;
-    in_interface("health").has::<Judge>("judge")
+    in_interface("health").has::<Judge>("judge")?;
+    in_interface("prober").has::<Prober>("probe")
 }
 
 /// An interface that a component may export.
@@ -436,6 +492,7 @@ impl Roles {
             find: typed(instance, store, &exports.find)?,
             bind: typed(instance, store, &exports.bind)?,
             judge: typed(instance, store, &exports.judge)?,
+            probe: typed(instance, store, &exports.probe)?,
         })
     }
 }
@@ -463,6 +520,7 @@ impl Guest {
             now_ms: 0,
             live: around.live.clone(),
             time: CpuTime::new(Duration::ZERO),
+            talk: None,
             bounds: Bounds::new(around.memory),
             name: around.name.clone(),
             state: around.state.clone(),

@@ -69,6 +69,17 @@ impl CpuTime {
         self.ticks = 0;
     }
 
+    /// The guest begins to wait, which is not its own time. What it has had so far, if it was seen to run.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let since = self.since?;
+        Some(thread_cpu_time().saturating_sub(since))
+    }
+
+    /// It has had that much, and runs again.
+    pub(super) fn resume(&mut self, had: Option<Duration>) {
+        self.since = had.map(|had| thread_cpu_time().saturating_sub(had));
+    }
+
     /// An epoch has ended while the guest runs: may it go on?
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_time();
@@ -220,6 +231,24 @@ mod tests {
         assert!(time.tick().is_err());
         time.begin(Duration::from_millis(1));
         assert!(time.tick().is_ok(), "a new call begins anew");
+    }
+
+    #[test]
+    fn what_others_do_while_it_waits_does_not_count() {
+        let spin = |time: Duration| {
+            let start = thread_cpu_time();
+            while thread_cpu_time() - start < time {
+                std::hint::spin_loop();
+            }
+        };
+        let mut time = CpuTime::new(Duration::from_millis(20));
+        assert!(time.tick().is_ok());
+        let had = time.pause();
+        spin(Duration::from_millis(40));
+        time.resume(had);
+        (0..LEAST_TICKS).for_each(|_| assert!(time.tick().is_ok()));
+        spin(Duration::from_millis(21));
+        assert!(time.tick().is_err());
     }
 
     #[test]

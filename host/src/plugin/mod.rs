@@ -7,7 +7,7 @@
 //!           counters, compile  linked     restore, update                worker     instance again after a failure
 //! ```
 //!
-//! Every call is synchronous, short and bounded in CPU time and memory. A guest can neither stop nor crash the host: what
+//! Every call is synchronous but a prober's, which runs on the thread that probes (`prober`), short and bounded in CPU time and memory. A guest can neither stop nor crash the host: what
 //! it does wrong is a fault, its instance is dropped, and the caller is told that there is no decision.
 
 mod adapt;
@@ -23,6 +23,7 @@ mod limits;
 mod live;
 mod metrics;
 mod prepare;
+mod prober;
 mod runtime;
 mod shared;
 mod slot;

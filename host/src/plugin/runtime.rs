@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::upstream::LiveTable;
 
 use super::artifact::Artifact;
-use super::bindings::{crypto, host, local_store, shared_store};
+use super::bindings::{crypto, host, local_store, probe_stream, shared_store};
 use super::engine::Engines;
 use super::guest::Guest;
 use super::metrics::PluginMetrics;
@@ -75,6 +75,9 @@ impl Runtime {
             })
             .and_then(|()| {
                 crypto::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
+            })
+            .and_then(|()| {
+                probe_stream::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)
             })
             .map_err(|e| cannot(format!("{e:#}")))?;
         let live_component = wat::parse_str(include_str!("live.wat"));

@@ -47,6 +47,7 @@ pub enum Role {
     Balancer,
     Sticky,
     Health,
+    Prober,
 }
 
 /// Why a call failed.
@@ -274,7 +275,7 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl Role {
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 8] = [
         Role::Connect,
         Role::Router,
         Role::RequestFilter,
@@ -282,6 +283,7 @@ impl Role {
         Role::Balancer,
         Role::Sticky,
         Role::Health,
+        Role::Prober,
     ];
 
     pub fn name(self) -> &'static str {
@@ -293,6 +295,7 @@ impl Role {
             Role::Balancer => "balancer",
             Role::Sticky => "sticky",
             Role::Health => "health",
+            Role::Prober => "prober",
         }
     }
 }

@@ -36,6 +36,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(1_280);
 const QUARANTINE: Duration = Duration::from_secs(30);
 /// Failures in a row that lead to quarantine.
 const CHANCES: u32 = 10;
+/// Instances that are kept for as many probes at a time.
+const MOST_SPARES: usize = 7;
 /// After so long without a failure, a row is over.
 const FORGIVEN: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,8 @@ pub struct WorkerPlugin {
     worker: usize,
     known: Known,
     place: RefCell<Place>,
+    /// For probes that run beside the one that has the seat's instance.
+    spares: RefCell<Vec<Box<Ready>>>,
 }
 
 struct Place {
@@ -54,7 +58,11 @@ struct Place {
 
 enum Seat {
     Seated(Box<Ready>),
-    Vacant { until: Instant },
+    /// A probe has it, or took it with it.
+    Lent,
+    Vacant {
+        until: Instant,
+    },
     Making(Receiver<Result<Ready, PrepareError>>),
 }
 
@@ -75,6 +83,7 @@ impl WorkerPlugin {
                 seat: Seat::Seated(Box::new(seed.ready)),
                 record: Record::default(),
             }),
+            spares: RefCell::default(),
         }
     }
 
@@ -143,6 +152,65 @@ impl WorkerPlugin {
             self.failed(&mut place, &fault);
             Failure::Failed
         })
+    }
+
+    /// An instance for a probe, and its limit of CPU time: made here where there is none to be had, for several run at a time.
+    pub(super) async fn lend(&self) -> Result<(Box<Ready>, Duration), Failure> {
+        let limit = self.recipe.cpu_limit;
+        self.figures().call(Role::Prober);
+        if let Some(ready) = self.at_hand()? {
+            return Ok((ready, limit));
+        }
+        let made = match self.recipe.slow.load(Relaxed) {
+            false => self.recipe.make(&[], QUICK_LIMIT),
+            true => {
+                let recipe = self.recipe.clone();
+                let made = tokio::task::spawn_blocking(move || recipe.make(&[], SLOW_LIMIT)).await;
+                made.map_err(|_| Failure::Failed)?
+            }
+        };
+        match made {
+            Ok(ready) => Ok((Box::new(ready), limit)),
+            Err(PrepareError::Failed {
+                cause: Cause::Cpu, ..
+            }) if !self.recipe.slow.swap(true, Relaxed) => Err(Failure::Unavailable),
+            Err(error) => {
+                self.broke(&Fault::bad_answer(error.to_string()));
+                Err(Failure::Failed)
+            }
+        }
+    }
+
+    /// The seat's own, or a spare one. None: one must be made. Err: it keeps failing, and none is made for a while.
+    fn at_hand(&self) -> Result<Option<Box<Ready>>, Failure> {
+        let mut place = self.place.borrow_mut();
+        if matches!(place.seat, Seat::Vacant { .. } | Seat::Making(_)) {
+            self.take_seat(&mut place);
+        }
+        match std::mem::replace(&mut place.seat, Seat::Lent) {
+            Seat::Seated(ready) => Ok(Some(ready)),
+            Seat::Lent => Ok(self.spares.borrow_mut().pop()),
+            other => {
+                place.seat = other;
+                Err(Failure::Unavailable)
+            }
+        }
+    }
+
+    /// It is as good as it was.
+    pub(super) fn take_back(&self, ready: Box<Ready>) {
+        let mut place = self.place.borrow_mut();
+        let mut spares = self.spares.borrow_mut();
+        match place.seat {
+            Seat::Lent => place.seat = Seat::Seated(ready),
+            _ if spares.len() < MOST_SPARES => spares.push(ready),
+            _ => {}
+        }
+    }
+
+    /// A lent one, which is gone.
+    pub(super) fn broke(&self, fault: &Fault) {
+        self.failed(&mut self.place.borrow_mut(), fault);
     }
 
     /// The servers of a pool have changed. An instance that is yet to be made is told as it is made.

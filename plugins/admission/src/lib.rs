@@ -1,15 +1,12 @@
 //! Lets connections in by the client's address, and sends them to a pool by TLS server name. Its README says what its settings
 //! mean.
 
-mod network;
-
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use tidegate_sdk::network::Network;
 use tidegate_sdk::prelude::*;
-
-use network::Network;
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -171,6 +168,9 @@ mod tests {
         assert_eq!(from(refuse(), "203.0.113.9"), Admission::Refuse);
         assert_eq!(from(refuse(), "203.0.113.8"), Admission::Accept);
         assert_eq!(from(json!({}), "203.0.113.8"), Admission::Accept);
+        let mapped = || json!({ "refuse": ["::ffff:203.0.113.0/120"] });
+        assert_eq!(from(mapped(), "203.0.113.9"), Admission::Refuse);
+        assert_eq!(from(mapped(), "203.0.112.9"), Admission::Accept);
     }
 
     #[test]

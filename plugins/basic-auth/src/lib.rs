@@ -2,7 +2,8 @@
 //!
 //! Passwords are hashed with PBKDF2, which the host computes: in Wasm it would take several times as long. It is slow on purpose,
 //! so what was right once is remembered, as a hash under a key that lives in this instance alone, and a user's next request
-//! costs a microsecond. A user that is not known costs what a wrong password costs.
+//! costs a microsecond. A user that is not known costs what a wrong password costs, where all
+//! have as many iterations.
 
 mod hash;
 

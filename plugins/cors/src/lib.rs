@@ -388,6 +388,22 @@ mod tests {
             ),
             (json!({ "origins": ["https://*"] }), "key `origins[0]`"),
             (
+                json!({ "origins": ["https://app.example:*"] }),
+                "`:*` is no port; write its number",
+            ),
+            (
+                json!({ "origins": ["https://*.example:"] }),
+                "`:` is no port",
+            ),
+            (
+                json!({ "origins": ["http://[::1]:080"] }),
+                "`:080` is no port",
+            ),
+            (
+                json!({ "origins": ["http://app.example:65536"] }),
+                "`:65536` is no port",
+            ),
+            (
                 json!({ "origins": ["*"], "credentials": true }),
                 "key `credentials`",
             ),

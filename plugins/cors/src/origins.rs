@@ -54,8 +54,13 @@ impl Origins {
             ));
         }
         let (host, port) = without_default(scheme, rest);
+        if !is_port(port) {
+            return Err(format!(
+                "`{text}`: `{port}` is no port; write its number, such as `:8443`, or leave it out for the scheme's own"
+            ));
+        }
         match host.split_once("*.") {
-            Some(("", parent)) if is_name(parent) && parent.contains(|c| c != '.') => {
+            Some(("", parent)) if is_name(parent) => {
                 self.below
                     .push((format!("{scheme}://"), format!(".{parent}{port}")));
             }
@@ -81,6 +86,15 @@ fn without_default<'a>(scheme: &str, rest: &'a str) -> (&'a str, &'a str) {
     let (host, port) = rest.split_at(at);
     let default = matches!((scheme, port), ("https", ":443") | ("http", ":80"));
     (host, if default { "" } else { port })
+}
+
+/// As a browser writes it: none, or a number without zeros before it.
+fn is_port(port: &str) -> bool {
+    let number = |digits: &str| {
+        let number: Option<u16> = digits.parse().ok();
+        number.is_some_and(|number| number.to_string() == digits)
+    };
+    port.is_empty() || port.strip_prefix(':').is_some_and(number)
 }
 
 fn is_host(host: &str) -> bool {

@@ -7,9 +7,23 @@ use tidegate_sdk::{Answer, Fetch, crypto, shared, store};
 /// A question that nobody comes back to (the client left) is forgotten after the longest time that a call may take.
 const QUESTION: Duration = Duration::from_secs(60);
 
-/// The name of an answer: a hash of all that the service is told, so that credentials are not kept.
-pub fn key(call: &Fetch) -> Vec<u8> {
-    [b"yes/", &crypto::sha256(&written(&call.headers))[..]].concat()
+/// The name of an answer: a hash of who is asked, what is passed on of it, and all that the service is told, so that credentials are not
+/// kept. Answers outlive a reload, after which another service may be asked, or more be passed on.
+pub fn key(pool: &str, pass: &[String], call: &Fetch) -> Vec<u8> {
+    let mut words = Vec::new();
+    let mut add = |part: &[u8]| {
+        words.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        words.extend_from_slice(part);
+    };
+    add(pool.as_bytes());
+    add(call.path.as_bytes());
+    add(&(pass.len() as u32).to_le_bytes());
+    pass.iter().for_each(|name| add(name.as_bytes()));
+    for (name, value) in &call.headers {
+        add(name.as_bytes());
+        add(value);
+    }
+    [b"yes/", &crypto::sha256(&words)[..]].concat()
 }
 
 pub fn remember_question(number: u64, key: &[u8]) {
@@ -125,7 +139,18 @@ mod tests {
     #[test]
     fn the_key_tells_words_apart() {
         let call = |name: &str, value: &str| Fetch::pool("auth").header(name, value);
-        assert_eq!(key(&call("a", "b")), key(&call("a", "b")));
-        assert_ne!(key(&call("a", "bc")), key(&call("ab", "c")));
+        let key = |call| key("auth", &[], &call);
+        assert_eq!(key(call("a", "b")), key(call("a", "b")));
+        assert_ne!(key(call("a", "bc")), key(call("ab", "c")));
+    }
+
+    #[test]
+    fn the_key_tells_services_apart() {
+        let call = |path: &str| Fetch::pool("auth").get(path);
+        let known = key("auth", &[], &call("/check"));
+        assert_eq!(key("auth", &[], &call("/check")), known);
+        assert_ne!(key("other", &[], &call("/check")), known);
+        assert_ne!(key("auth", &[], &call("/admin")), known);
+        assert_ne!(key("auth", &["x-user".to_owned()], &call("/check")), known);
     }
 }

@@ -1,7 +1,7 @@
 //! Asks an authorisation service before a request goes on. See README.md.
 //!
-//! What the service is told makes the key under which its answer is kept, all of it and hashed: an answer is given again only
-//! to a request that would have been asked about in the very same words. Only a yes is kept, so that nobody fills the store by
+//! Who is asked and what the service is told make the key under which its answer is kept, all of it and hashed: an answer is given again
+//! only to a request that would have been asked about in the very same words. Only a yes is kept, so that nobody fills the store by
 //! guessing.
 
 mod kept;
@@ -16,6 +16,8 @@ use settings::Settings;
 
 pub struct ExtAuth {
     pool: PoolIndex,
+    /// Its name, which stays while indexes change.
+    service: String,
     path: String,
     ask: Vec<String>,
     tell_target: bool,
@@ -37,6 +39,7 @@ impl Plugin for ExtAuth {
             .map_err(|e| format!("key `pool`: {e}"))?;
         Ok(ExtAuth {
             pool,
+            service: settings.pool,
             ask: settings::names("ask", &settings.ask)?,
             pass: settings::names("pass", &settings.pass)?,
             path: settings.path,
@@ -72,7 +75,7 @@ impl FetchFilter for ExtAuth {
         if self.keep.is_zero() {
             return call.then(0);
         }
-        let key = kept::key(&call);
+        let key = kept::key(&self.service, &self.pass, &call);
         if let Some(yes) = Yes::find(&key, self.shared) {
             return self.kept(&yes);
         }

@@ -128,9 +128,15 @@ impl Condition {
     fn for_value(&self, value: &Value) -> bool {
         let number = value.as_f64();
         match self {
-            Condition::OneOf(values) => values.contains(value),
+            Condition::OneOf(values) => values.iter().any(|known| same(known, value)),
             Condition::AtLeast(least) => number.is_some_and(|number| number >= *least),
             Condition::AtMost(most) => number.is_some_and(|number| number <= *most),
         }
     }
+}
+
+/// A number is the same however it is written: 1 and 1.0. Whole ones are compared whole, as large ones have no place in a float.
+fn same(known: &Value, found: &Value) -> bool {
+    let fraction = known.is_f64() || found.is_f64();
+    known == found || fraction && known.as_f64() == found.as_f64()
 }

@@ -3,12 +3,9 @@
 //! The most specific network decides, so that the lists have no order to get wrong. A look-up is a binary search for each
 //! length of prefix that the lists name, the longest first: few lengths are in use, and a list may have many thousand networks.
 
-mod network;
-
 use serde::Deserialize;
+use tidegate_sdk::network::{self, Network, bits};
 use tidegate_sdk::prelude::*;
-
-use network::{Network, bits};
 
 pub struct IpAccess {
     /// By length of prefix, the longest first.
@@ -88,7 +85,7 @@ impl Plugin for IpAccess {
 
 impl RequestFilter for IpAccess {
     fn request(&self, r: &Request) -> Outcome {
-        // Who has no address, as on a UNIX socket, is let in only where everybody is who isn't listed.
+        // Who has no address is let in only where everybody is who isn't listed.
         let allowed = bits(r.client_address()).map_or(self.otherwise, |bits| self.allows(bits));
         if allowed {
             return next();
@@ -147,7 +144,7 @@ fn lengths(allow: Vec<Network>, deny: Vec<Network>) -> Result<Vec<Length>, Strin
     let mut all: Vec<(Network, bool)> = allow
         .chain(deny.into_iter().map(|network| (network, false)))
         .collect();
-    all.sort_unstable_by_key(|(network, allowed)| (network.prefix, network.bits, *allowed));
+    all.sort_unstable_by_key(|(network, allowed)| (network.prefix(), network.bits(), *allowed));
     let same = all
         .windows(2)
         .find(|two| two[0].0 == two[1].0 && two[0].1 != two[1].1);
@@ -162,15 +159,15 @@ fn lengths(allow: Vec<Network>, deny: Vec<Network>) -> Result<Vec<Length>, Strin
     for (network, allowed) in all {
         if lengths
             .last()
-            .is_none_or(|last| last.prefix != network.prefix)
+            .is_none_or(|last| last.prefix != network.prefix())
         {
             lengths.push(Length {
-                prefix: network.prefix,
+                prefix: network.prefix(),
                 networks: Vec::new(),
             });
         }
         let last = lengths.last_mut().expect("one was pushed");
-        last.networks.push((network.bits, allowed));
+        last.networks.push((network.bits(), allowed));
     }
     lengths.reverse();
     Ok(lengths)

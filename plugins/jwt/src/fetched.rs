@@ -1,6 +1,6 @@
 //! Keys that the issuer publishes. They are in the host's store, so that all workers know them. Only where there are none at all, or
-//! one is missing, a request waits for them; else they are fetched behind a request, which goes by those that are there. What an instance has
-//! read of them it keeps.
+//! one is missing, some requests wait for them; else they are fetched behind a request, which goes by those that are there. What an instance
+//! has read of them it keeps.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -23,8 +23,10 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long keys are good for when the issuer can't be reached.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// A token that waits for the keys.
+/// A token that waits for the keys, and how many begin to wait within the time of a call: anybody may send one, and they must neither
+/// fill the store, which is for the keys, nor come down on the issuer.
 const WAITING: Duration = Duration::from_secs(30);
+const MOST_WAITING: i64 = 64;
 
 /// Whether keys are to be fetched.
 pub enum Due {
@@ -87,7 +89,7 @@ impl Fetched {
     }
 
     /// Whether this request is the one to have them fetched.
-    pub fn due(&self, token: &str) -> Due {
+    pub fn due(&self, token: &Token) -> Due {
         let Some(age) = self.read() else {
             return self.wait(token);
         };
@@ -102,11 +104,15 @@ impl Fetched {
         }
     }
 
-    /// The token waits in the store: the answer may come to another instance.
-    fn wait(&self, token: &str) -> Due {
+    /// The token waits in the store: the answer may come to another instance. Where it can't, it is decided by the keys that are there.
+    fn wait(&self, token: &Token) -> Due {
         let number = self.waiting.next() + 1;
-        store::set(waiting(number), token, Some(WAITING));
-        Due::Wait(self.call(), number)
+        let waits = store::add("waiting", 1, Some(CALL)) <= MOST_WAITING
+            && store::set(waiting(number), token.text, Some(WAITING));
+        match waits {
+            true => Due::Wait(self.call(), number),
+            false => Due::No,
+        }
     }
 
     fn call(&self) -> Fetch {
@@ -129,7 +135,9 @@ impl Fetched {
             Ok(_) if store::set("set", &answer.body, Some(STALE)) => {
                 store::set("came", millis(now()).to_le_bytes(), Some(STALE));
             }
-            Ok(_) => tidegate_sdk::log::error("the key set is larger than 64 KiB, and is not used"),
+            Ok(_) => tidegate_sdk::log::error(
+                "the key set is not used: it is larger than 64 KiB, or the store is full",
+            ),
             Err(why) => tidegate_sdk::log::error(format!("the keys can't be fetched: {why}")),
         }
         let token = store::get(waiting(number));
@@ -157,10 +165,7 @@ impl Fetched {
         Some(Duration::from_millis(millis(now()).saturating_sub(came)))
     }
 
-    fn lacks(&self, token: &str) -> bool {
-        let Ok(token) = Token::parse(token) else {
-            return false;
-        };
+    fn lacks(&self, token: &Token) -> bool {
         let keys = self.keys.borrow();
         token.key_id().is_some() && !keys.iter().any(|key| key.may_be(token.key_id()))
     }

@@ -80,11 +80,16 @@ impl FetchFilter for Jwt {
                 false => self.refuse(None).into(),
             };
         };
+        // What is no token makes nobody fetch keys, and is not kept until they come.
+        let token = match Token::parse(text) {
+            Ok(token) => token,
+            Err(refusal) => return self.refuse(Some(refusal)).into(),
+        };
         match &self.keys {
-            Keys::Given(keys) => self.decide(text, keys).into(),
+            Keys::Given(keys) => self.decide(&token, keys).into(),
             Keys::Fetched(fetched) => {
-                let decide = || fetched.with(|keys| self.decide(text, keys));
-                match fetched.due(text) {
+                let decide = || fetched.with(|keys| self.decide(&token, keys));
+                match fetched.due(&token) {
                     Due::No => decide().into(),
                     Due::Behind(call) => call.behind(decide(), 0),
                     Due::Wait(call, number) => call.then(number),
@@ -97,9 +102,11 @@ impl FetchFilter for Jwt {
         let Keys::Fetched(fetched) = &self.keys else {
             return self.refuse(Some(Refusal::Undecided)).into();
         };
-        match fetched.arrived(state, &answer) {
-            Some(text) => fetched.with(|keys| self.decide(&text, keys)).into(),
-            None => self.refuse(Some(Refusal::Undecided)).into(),
+        let text = fetched.arrived(state, &answer);
+        let token = text.as_deref().map(Token::parse);
+        match token.unwrap_or(Err(Refusal::Undecided)) {
+            Ok(token) => fetched.with(|keys| self.decide(&token, keys)).into(),
+            Err(refusal) => self.refuse(Some(refusal)).into(),
         }
     }
 }
@@ -120,15 +127,14 @@ impl Jwt {
         (!text.is_empty()).then_some(text)
     }
 
-    fn decide(&self, text: &str, keys: &[Key]) -> Outcome {
-        match self.claims(text, keys) {
+    fn decide(&self, token: &Token, keys: &[Key]) -> Outcome {
+        match self.claims(token, keys) {
             Ok(claims) => self.let_in(&claims),
             Err(refusal) => self.refuse(Some(refusal)),
         }
     }
 
-    fn claims(&self, text: &str, keys: &[Key]) -> Result<Map<String, Value>, Refusal> {
-        let token = Token::parse(text)?;
+    fn claims(&self, token: &Token, keys: &[Key]) -> Result<Map<String, Value>, Refusal> {
         if keys.is_empty() {
             return Err(Refusal::Undecided);
         }

@@ -17,8 +17,8 @@ pub struct Settings {
     keys: Vec<Written>,
     jwks: Option<Jwks>,
     from: Option<Input>,
-    issuer: OneOrMore,
-    audience: OneOrMore,
+    issuer: Option<OneOrMore>,
+    audience: Option<OneOrMore>,
     #[serde(deserialize_with = "settings::duration")]
     leeway: Duration,
     without_expiry: bool,
@@ -73,8 +73,8 @@ impl Default for Settings {
             keys: Vec::new(),
             jwks: None,
             from: None,
-            issuer: OneOrMore::More(Vec::new()),
-            audience: OneOrMore::More(Vec::new()),
+            issuer: None,
+            audience: None,
             leeway: Duration::from_secs(30),
             without_expiry: false,
             require: BTreeMap::new(),
@@ -138,14 +138,14 @@ impl Settings {
             );
         }
         let wanted = self.require.iter();
+        let wanted = wanted
+            .map(|(name, values)| Ok((name.clone(), values.list(&format!("require.{name}"))?)));
         Ok(Rules {
-            issuers: self.issuer.list(),
-            audiences: self.audience.list(),
+            issuers: listed("issuer", self.issuer.as_ref())?,
+            audiences: listed("audience", self.audience.as_ref())?,
             leeway: self.leeway,
             without_expiry: self.without_expiry,
-            wanted: wanted
-                .map(|(name, values)| (name.clone(), values.list()))
-                .collect(),
+            wanted: wanted.collect::<Result<_, String>>()?,
         })
     }
 
@@ -212,10 +212,18 @@ impl Written {
 }
 
 impl OneOrMore {
-    fn list(&self) -> Vec<String> {
+    /// An empty list would mean, to one reader, that nobody fits, and to another, that anybody does.
+    fn list(&self, key: &str) -> Result<Vec<String>, String> {
         match self {
-            OneOrMore::One(text) => vec![text.clone()],
-            OneOrMore::More(texts) => texts.clone(),
+            OneOrMore::One(text) => Ok(vec![text.clone()]),
+            OneOrMore::More(texts) if texts.is_empty() => Err(format!(
+                "key `{key}`: an empty list; name what is let in, or leave the key out"
+            )),
+            OneOrMore::More(texts) => Ok(texts.clone()),
         }
     }
+}
+
+fn listed(key: &str, list: Option<&OneOrMore>) -> Result<Vec<String>, String> {
+    list.map_or(Ok(Vec::new()), |list| list.list(key))
 }

@@ -442,6 +442,36 @@ fn without_keys_nobody_comes_in() {
 }
 
 #[test]
+fn what_is_no_token_fetches_no_keys() {
+    let plugin = fetching();
+    let header = url(br#"{"alg":"EdDSA"}"#);
+    for (text, why) in [
+        ("x".to_owned(), "malformed"),
+        (format!("{header}.{}.x", "a".repeat(9 << 10)), "too long"),
+    ] {
+        assert_eq!(
+            plugin.request(&bearer(&text)),
+            Step::Done(plugin.plugin().refuse(Some(Refusal::Invalid(why))))
+        );
+    }
+}
+
+#[test]
+fn only_so_many_wait_for_keys() {
+    let plugin = fetching();
+    let token = signed(&plugin, "a");
+    let waits = |step: Step| matches!(step, Step::Fetch(..));
+    let first = plugin.request(&bearer(&token)).fetch().1;
+    let others = (0..100).filter(|_| waits(plugin.request(&bearer(&token))));
+    assert_eq!(others.count(), 63);
+    assert_eq!(said(&plugin, &token), (503, "token: no keys".into()));
+    plugin.host().advance(Duration::from_secs(5));
+    assert!(waits(plugin.request(&bearer(&token))), "a while later");
+    plugin.resume(first, set_of("a")).outcome();
+    assert_eq!(said(&plugin, &token).0, 200);
+}
+
+#[test]
 fn wrong_settings_are_refused_with_key_and_remedy() {
     let setup = |settings| {
         Harness::<Jwt>::setup()
@@ -452,6 +482,18 @@ fn wrong_settings_are_refused_with_key_and_remedy() {
     let pem = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
     let cases = [
         (json!({}), "key `keys`: without a key"),
+        (
+            json!({ "keys": [ED25519], "issuer": [] }),
+            "key `issuer`: an empty list",
+        ),
+        (
+            json!({ "keys": [ED25519], "audience": [] }),
+            "key `audience`: an empty list",
+        ),
+        (
+            json!({ "keys": [ED25519], "require": { "groups": [] } }),
+            "key `require.groups`: an empty list",
+        ),
         (
             json!({ "keys": ["secret"] }),
             "key `keys[0]`: it is no public key in PEM",

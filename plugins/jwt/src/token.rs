@@ -14,6 +14,7 @@ const LONGEST: usize = 8 << 10;
 const TRIED: usize = 3;
 
 pub struct Token<'a> {
+    pub text: &'a str,
     header: Header,
     /// What is signed: header and claims as they were sent.
     signed: &'a str,
@@ -43,6 +44,7 @@ impl<'a> Token<'a> {
             return Err(Refusal::Invalid("unknown extension"));
         }
         Ok(Token {
+            text,
             header,
             signed,
             claims,

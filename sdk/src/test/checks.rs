@@ -2,7 +2,7 @@
 //! call fails, as if the plugin had trapped.
 
 use crate::bindings::request_filter::exports::tidegate::plugin::request_filter as wit;
-use crate::{Context, Decision, Edit, Input, Interest, Note, Outcome, Route, Step};
+use crate::{Context, Decision, Edit, Input, Interest, Note, Outcome, Route, Standing, Step};
 
 const MOST_INPUTS: usize = 64;
 const MOST_NAME: usize = 256;
@@ -48,6 +48,15 @@ fn input(input: &Input) -> Checked {
             Err(format!(
                 "the interest names {input}: a name has 1 to {MOST_NAME} bytes"
             ))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn standing(standing: &Standing) -> Checked {
+    match standing.percent() {
+        Some(share) if !(1..=100).contains(&share) => {
+            Err(format!("it gives a server {share} % of its weight"))
         }
         _ => Ok(()),
     }

@@ -11,13 +11,14 @@ use crate::bindings::base::tidegate::plugin::types;
 use crate::export::{Instance, Values};
 use crate::{
     Admission, Answer, Balancer, Binding, Connect, FetchFilter, Finding, Health, Interest, Outcome,
-    Pick, Plugin, PoolIndex, RequestBalancer, ResponseFilter, ResponseOutcome, Route, Router, Slot,
-    Stateful, Step, Sticky, Verdict,
+    Pick, Plugin, PoolIndex, ProbeStream, Prober, RequestBalancer, ResponseFilter, ResponseOutcome,
+    Route, Router, Slot, Standing, Stateful, Step, Sticky, Target, Verdict,
 };
 
 use super::checks::{self, expect};
 use super::host::{FakeHost, Live};
 use super::message::{FakeProbe, FakeRequest, FakeResponse};
+use super::peer::FakePeer;
 use super::server::FakeServer;
 use super::sys::with_host;
 
@@ -312,6 +313,21 @@ impl<P: Health> Harness<P> {
     pub fn judge(&self, pool: &str, server: &str, probe: &FakeProbe) -> Verdict {
         let probe = probe.told(&self.interest().response);
         self.run(|instance| instance.judge(pool, server, &probe))
+    }
+}
+
+impl<P: Prober> Harness<P> {
+    /// Has a server probed. `Err`: it is down, and why.
+    pub fn probe(&self, pool: &str, server: &str, peer: FakePeer) -> Result<Standing, String> {
+        let target = Target {
+            pool: pool.to_owned(),
+            server: server.to_owned(),
+            address: format!("{server}.test:1"),
+        };
+        let mut stream = ProbeStream::over(peer);
+        let found = self.run(|instance| instance.probe(&target, &mut stream));
+        expect(found.as_ref().map_or(Ok(()), checks::standing));
+        found
     }
 }
 

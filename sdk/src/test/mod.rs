@@ -1,7 +1,8 @@
 //! Runs a plugin's logic natively, with a host that is made up: `cargo test`, no Wasm, no proxy.
 //!
 //! A [`Harness`] configures the plugin as the proxy would, its settings' errors included, and calls its roles with made-up
-//! requests ([`FakeRequest`]), responses ([`FakeResponse`]), servers ([`server()`]) and probes ([`FakeProbe`]). Behind it
+//! requests ([`FakeRequest`]), responses ([`FakeResponse`]), servers ([`server()`]) probes ([`FakeProbe`]) and
+//! peers ([`FakePeer`]). Behind it
 //! stands a [`FakeHost`], with a clock that moves only when told, random bits that are the same at each run, and ears for logs
 //! and counters. An answer that the proxy would refuse fails the test.
 //!
@@ -31,12 +32,14 @@ mod crypto;
 mod harness;
 mod host;
 mod message;
+mod peer;
 mod server;
 pub(crate) mod sys;
 
 pub use harness::{Harness, Setup};
 pub use host::{FakeHost, Live};
 pub use message::{FakeProbe, FakeRequest, FakeResponse};
+pub use peer::FakePeer;
 pub use serde_json::{Value, json};
 pub use server::{FakeServer, server};
 pub use sys::Level;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Command;
 
-use tidegate_tests::{Origin, Proxy, curl, listener, pool, reply, site};
+use tidegate_tests::{Origin, Proxy, curl, listener, pool, reply, site, wait_until};
 
 use super::frames;
 
@@ -91,8 +91,13 @@ fn many_streams_share_a_connection() {
         text.contains("2000 succeeded, 0 failed, 0 errored"),
         "{text}"
     );
-    let metrics = proxy.metrics();
-    assert!(metrics.text.contains("tidegate_"), "{}", metrics.text);
+    let counted = || {
+        proxy
+            .metrics()
+            .sum("tidegate_requests_total", &[("code", "2xx")])
+    };
+    wait_until("all are counted", || counted() == 2000.0);
+    assert_eq!(origin.served(), 2000);
 }
 
 #[test]

@@ -60,6 +60,9 @@ impl<'a> Play<'a> {
             (None, true, true) => Err(Failure::new(
                 "the plugin is a router and a request filter: say whom to ask, role = \"router\" or \"filter\"",
             )),
+            (None, false, false) if self.roles.prober => Err(Failure::new(
+                "a prober speaks with a server, which no case describes: test it by `cargo test`, with the SDK's `FakePeer`",
+            )),
             (None, false, false) => Err(Failure::new(format!(
                 "the plugin is no router, no request filter and no connect plugin (its roles: {}): give `response`, or `pick`",
                 self.roles

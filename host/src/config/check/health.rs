@@ -14,6 +14,7 @@ impl Check<'_> {
     pub(super) fn probe(&mut self, written: &written::Health) -> Probe {
         let interval = written.interval.value.0;
         self.no_answer_is_looked_at(written);
+        self.only_the_prober_speaks(written);
         let headers = written.headers.value.0.iter();
         let headers: Vec<_> = headers
             .filter_map(|(name, value)| self.probe_header(name, value))
@@ -22,7 +23,7 @@ impl Check<'_> {
             self.header_value(host);
         }
         Probe {
-            kind: written.r#type.value,
+            kind: kind(written),
             path: written.path.value.0.clone(),
             method: written.method.value.0.clone(),
             host: written.host.given().map(|host| host.value.value.clone()),
@@ -71,6 +72,38 @@ impl Check<'_> {
         }
     }
 
+    /// A prober sends what it likes, and says itself what the answer means.
+    fn only_the_prober_speaks(&mut self, written: &written::Health) {
+        if written.prober.is_absent() {
+            return;
+        }
+        let keys = [
+            ("type", Some(&written.r#type.span)),
+            ("path", Some(&written.path.span)),
+            ("method", Some(&written.method.span)),
+            ("host", written.host.given().map(|key| &key.span)),
+            ("headers", Some(&written.headers.span)),
+            ("expect", Some(&written.expect.span)),
+            ("body", written.body.given().map(|key| &key.span)),
+            (
+                "body-pattern",
+                written.body_pattern.given().map(|key| &key.span),
+            ),
+            ("plugin", written.plugin.given().map(|key| &key.span)),
+        ];
+        for (key, span) in keys {
+            // A default stands at the table's own place.
+            let Some(span) = span.filter(|span| **span != written.span) else {
+                continue;
+            };
+            self.problem(Problem::at(
+                span.clone(),
+                format!("`{key}` says nothing to a prober, which speaks a protocol of its own"),
+                format!("leave out `{key}`, or `prober`"),
+            ));
+        }
+    }
+
     fn probe_header(
         &mut self,
         name: &Located<String>,
@@ -111,6 +144,14 @@ impl Check<'_> {
             ));
         }
         value
+    }
+}
+
+/// Of `prober` or `type`.
+pub(super) fn kind(written: &written::Health) -> ProbeKind {
+    match written.prober.is_absent() {
+        true => written.r#type.value,
+        false => ProbeKind::Plugin,
     }
 }
 

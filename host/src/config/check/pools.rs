@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::health::passive;
+use super::health::{self, passive};
 use super::uses::{Uses, shipped};
 use super::{Check, ROUND_ROBIN, WEIGHTED, refuse_twice};
 use crate::base::ids::PluginIndex;
@@ -52,6 +52,7 @@ impl Check<'_> {
                 .given()
                 .map(|h| Arc::new(self.probe(&h.value))),
             judge: self.judge(written, name, uses),
+            prober: self.prober(written, name, uses),
             passive: written.passive.given().map(|p| Arc::new(passive(&p.value))),
             slow_start: written.slow_start.value.0,
             panic_threshold: written.panic_threshold.value.0,
@@ -88,7 +89,7 @@ impl Check<'_> {
         let probe = written
             .health
             .given()
-            .filter(|probe| probe.value.r#type.value == ProbeKind::Http);
+            .filter(|probe| health::kind(&probe.value) == ProbeKind::Http);
         if let Some(probe) = probe {
             self.problem(Problem::at(
                 probe.span.clone(),
@@ -148,6 +149,16 @@ impl Check<'_> {
 
     fn judge(&mut self, written: &written::Pool, pool: &str, uses: &mut Uses) -> Option<PluginUse> {
         let plugin = written.health.given()?.value.plugin.given()?;
+        self.plugin_use(plugin, pool, uses)
+    }
+
+    fn prober(
+        &mut self,
+        written: &written::Pool,
+        pool: &str,
+        uses: &mut Uses,
+    ) -> Option<PluginUse> {
+        let plugin = written.health.given()?.value.prober.given()?;
         self.plugin_use(plugin, pool, uses)
     }
 
