@@ -70,6 +70,9 @@ impl FromText for SocketPath {
 
     fn from_text(text: &str) -> Result<SocketPath, Fault> {
         let path = text.strip_prefix("unix:").unwrap_or(text);
+        if path.is_empty() {
+            return Err(Fault::new("has no path", format!("write {}", Self::form())));
+        }
         let path = unix_path(&format!("unix:{path}"));
         path.expect("it begins so").map(SocketPath)
     }

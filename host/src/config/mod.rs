@@ -1,5 +1,5 @@
 //! The configuration file: read with its spans (`source`), as typed (`written`), checked and resolved (`check` makes
-//! `checked`), and what is wrong with it (`problem`). Knows nothing of plugins' insides: whether a plugin has the role it
+//! `checked`), what was changed of it at run time (`edits`), and what is wrong with it (`problem`). Knows nothing of plugins' insides: whether a plugin has the role it
 //! is used in, and takes its settings, is found when a candidate is built, and reported with the spans kept here.
 
 use std::path::Path;

@@ -368,7 +368,9 @@ impl Loop {
         if let Some(watch) = self.watching(&config) {
             watch.follow(&config);
         }
-        self.shared.warn_of_what_needs_a_restart(&config);
+        if basis == Basis::Disk {
+            self.shared.warn_of_what_needs_a_restart(&config);
+        }
         let candidate = self.candidate(config, basis).await?;
         let sockets = self.bind(&candidate.running.config)?;
         // From here on nothing can fail.
