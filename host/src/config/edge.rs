@@ -1,5 +1,5 @@
 //! Words and addresses of what stands before the first request: protocols of a listener, PROXY lines, Unix sockets, and what
-//! becomes of sessions with a server that is down.
+//! becomes of sessions with a server that is down, and of requests for one that is full.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::{Schema, json_schema};
 
 use super::address;
-use super::checked::{Bind, Mode, OnMarkedDown, ProxyIn, ProxyOut};
+use super::checked::{Bind, Mode, OnMarkedDown, ProxyIn, ProxyOut, WhenFull};
 use super::nearest;
 use super::read::{Fault, FromText};
 
@@ -110,6 +110,7 @@ words!(Mode, "mode", "http" => Mode::Http, "tcp" => Mode::Tcp);
 words!(ProxyIn, "way to take PROXY lines", "off" => ProxyIn::Off, "require" => ProxyIn::Require);
 words!(ProxyOut, "version of the PROXY protocol", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
 words!(OnMarkedDown, "answer to a server that is down", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
+words!(WhenFull, "answer to a server that is full", "another" => WhenFull::Another, "wait" => WhenFull::Wait);
 
 impl Bind {
     /// The system chooses a port.

@@ -109,6 +109,9 @@ async fn tell(shared: &Shared, running: &Running, name: &str) {
         worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))
     });
     futures_util::future::join_all(told).await;
+    if let Some(first) = servers.first() {
+        first.crew().queue.look_again();
+    }
     // After the balancers, which send nobody there any more.
     for server in servers {
         if server.vitals.state() == ServerState::Down {

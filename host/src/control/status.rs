@@ -71,6 +71,8 @@ pub struct RouteStatus {
 pub struct PoolStatus {
     pub name: String,
     pub balancer: String,
+    /// Requests that wait for a place at any of its servers.
+    pub queued: usize,
     pub servers: Vec<ServerStatus>,
 }
 
@@ -81,7 +83,7 @@ pub struct ServerStatus {
     pub weight: u32,
     /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator took it out.
     pub state: &'static str,
-    /// `up`, `down`, `ejected`, or `unchecked` before the first probe and without any.
+    /// `up`, `down`, `ejected`, `on trial` after that, or `unchecked` before the first probe and without any.
     pub health: &'static str,
     /// Of the last probe: what was seen. Null before the first.
     pub last_probe: Option<String>,
@@ -91,6 +93,10 @@ pub struct ServerStatus {
     pub effective_weight: f64,
     pub backup: bool,
     pub in_flight: u32,
+    /// How many may be; null: any number.
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a place at this very server.
+    pub queued: usize,
     /// Peak-sensitive average of the time to the first byte, microseconds, as balancers see it.
     pub ewma_us: u32,
 }
@@ -213,6 +219,7 @@ fn pools(running: &Running) -> Vec<PoolStatus> {
     let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
         name: pool.name.clone(),
         balancer: plugin_name(config, &pool.balancer),
+        queued: live.first().map_or(0, |first| first.crew().queue.length()),
         servers: pool.servers.iter().zip(live).map(server).collect(),
     };
     pools.map(one).collect()
@@ -236,6 +243,8 @@ fn server((written, live): (&checked::Server, &Arc<Server>)) -> ServerStatus {
         effective_weight: f64::from(live.weight()) / f64::from(FULL_WEIGHT),
         backup: written.backup,
         in_flight: live.inflight(),
+        max_connections: Some(live.limit()).filter(|limit| *limit > 0),
+        queued: live.crew().queue.length_at(live.slot()),
         ewma_us: live.ewma_us(),
     }
 }
@@ -244,6 +253,7 @@ fn standing(vitals: &Vitals) -> &'static str {
     match (vitals.checked(), vitals.is_ejected()) {
         (Checked::Down, _) => "down",
         (_, true) => "ejected",
+        _ if vitals.trial.is_on() => "on trial",
         (Checked::Up, _) => "up",
         (Checked::Not, _) => "unchecked",
     }

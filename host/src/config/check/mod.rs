@@ -16,6 +16,7 @@ mod names;
 mod plugins;
 mod pools;
 mod process;
+mod retries;
 pub(super) mod routes;
 mod tls;
 mod uses;
