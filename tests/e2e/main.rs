@@ -10,6 +10,7 @@ mod check;
 mod dashboard;
 mod databases;
 mod examples;
+mod failing;
 mod faults;
 mod fetching;
 mod filters;
