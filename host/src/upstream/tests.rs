@@ -133,7 +133,7 @@ fn a_limit_that_is_raised_or_lifted_lets_in_who_waits() {
     let mut waits = [any(&crew), any(&crew), any(&crew)];
     servers[0].set_limit(2);
     crew.queue.look_again();
-    let places = waits.each_mut().map(|wait| admitted(wait));
+    let places = waits.each_mut().map(admitted);
     assert_eq!(places.iter().flatten().count(), 1);
     servers[0].set_limit(0);
     crew.queue.look_again();
