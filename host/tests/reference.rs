@@ -28,6 +28,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Route", "`[[route]]`"),
     ("Pool", "`[[pool]]`"),
     ("PoolTimeouts", "`timeouts` of a pool"),
+    ("RetryBudget", "`retry-budget` of a pool"),
     ("PoolTls", "`tls` of a pool"),
     ("Health", "`health` of a pool"),
     ("Passive", "`passive` of a pool"),

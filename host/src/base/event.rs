@@ -80,6 +80,8 @@ pub struct RequestEnded<'a> {
     pub attempts: u32,
     /// Connections open on this worker, this one included.
     pub connections: u32,
+    /// Who waited for a place as this one came.
+    pub queued: Queued,
     /// Requests in flight at the server as this one ended, itself excluded.
     pub server_in_flight: u32,
     /// Why plugins decided as they did: plugin, its words.
@@ -99,7 +101,7 @@ pub struct RequestEnded<'a> {
 pub struct Times {
     /// From the first byte of the request to the end of its head. HAProxy's `TR`.
     pub head: Duration,
-    /// From there until a server was chosen: filters, router, balancer. HAProxy's `Tw`.
+    /// From there until a server was chosen: filters, router, balancer, waits for a place. HAProxy's `Tw`.
     pub queue: Option<Duration>,
     /// Until there was a connection to the server, all attempts together; zero on a kept one. HAProxy's `Tc`.
     pub connect: Option<Duration>,
@@ -107,6 +109,13 @@ pub struct Times {
     pub first_byte: Option<Duration>,
     /// From the first byte of the request to the last byte of the answer. HAProxy's `Ta`.
     pub total: Duration,
+}
+
+/// Requests that waited for a place before this one, in the line that it joined. HAProxy's `srv_queue` and `backend_queue`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    pub at_server: u32,
+    pub at_pool: u32,
 }
 
 /// Nobody listens: for tests, and where nothing is configured.

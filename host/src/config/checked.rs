@@ -414,6 +414,10 @@ pub struct Pool {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    pub retry: Arc<Retry>,
+    pub when_full: WhenFull,
+    /// Who may wait in one line; 0: any number.
+    pub max_queue: usize,
     pub http: HttpVersion,
     pub health: Option<Arc<Probe>>,
     /// The plugin that judges probes.
@@ -521,7 +525,43 @@ pub struct Passive {
     pub max_eject: Duration,
     /// Per cent of the pool's servers that may be ejected at a time.
     pub max_ejected: u32,
+    /// Requests that must go well, one at a time, before it is back; 0: none.
+    pub trials: u32,
     pub on: Failures,
+}
+
+/// After what a request is tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    pub connect: bool,
+    /// Closed without a word.
+    pub reset: bool,
+    pub timeout: bool,
+    /// No HTTP.
+    pub junk: bool,
+    /// Of answers; 5 stands for all of its class.
+    pub statuses: Vec<u16>,
+    /// Whatever the method.
+    pub any_method: bool,
+    /// Bytes of a body that are kept for it.
+    pub body: usize,
+    pub budget: Option<RetryBudget>,
+}
+
+/// Retries at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    /// Per cent of the pool's requests in flight.
+    pub share: u32,
+    pub min: u32,
+}
+
+/// What becomes of a request whose server has no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    #[default]
+    Another,
+    Wait,
 }
 
 /// What counts as a failure.
@@ -543,6 +583,10 @@ pub struct PoolTimeouts {
     pub first_byte: Duration,
     /// Between two reads of a response's body.
     pub between_bytes: Duration,
+    /// For a place at a server.
+    pub queue: Duration,
+    /// From a request's head to its answer's; zero: without end.
+    pub total: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -555,6 +599,8 @@ pub struct Server {
     /// 0 to 256.
     pub weight: u32,
     pub backup: bool,
+    /// Requests in flight; 0: any number.
+    pub max_connections: u32,
     pub labels: Vec<(String, String)>,
 }
 
@@ -566,6 +612,29 @@ impl Pool {
             Some(discovered) => (&discovered.own[..], &discovered.listed[..]),
         };
         own.iter().chain(listed)
+    }
+}
+
+impl Retry {
+    pub fn takes(&self, status: u16) -> bool {
+        let known = |known: &u16| *known == status || *known == status / 100;
+        self.statuses.iter().any(known)
+    }
+}
+
+impl Default for Retry {
+    /// What nobody has said anything about.
+    fn default() -> Retry {
+        Retry {
+            connect: true,
+            reset: true,
+            timeout: false,
+            junk: false,
+            statuses: Vec::new(),
+            any_method: false,
+            body: 0,
+            budget: None,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Words and addresses of what stands before the first request: protocols of a listener, PROXY lines, Unix sockets, and what
-//! becomes of sessions with a server that is down.
+//! becomes of sessions with a server that is down, and of requests for one that is full.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::{Schema, json_schema};
 
 use super::address;
-use super::checked::{Bind, Family, Mode, OnMarkedDown, ProxyIn, ProxyOut};
+use super::checked::{Bind, Family, Mode, OnMarkedDown, ProxyIn, ProxyOut, WhenFull};
 use super::read::{Fault, FromText};
 use super::word::words;
 
@@ -109,6 +109,7 @@ words!(ProxyIn, "is no way to take PROXY lines", "word", "off" => ProxyIn::Off, 
 words!(ProxyOut, "is no version of the PROXY protocol", "word", "off" => ProxyOut::Off, "v1" => ProxyOut::V1, "v2" => ProxyOut::V2);
 words!(Family, "is no choice of addresses", "word", "ipv4-first" => Family::Ipv4First, "ipv6-first" => Family::Ipv6First, "ipv4" => Family::Ipv4, "ipv6" => Family::Ipv6, "both" => Family::Both);
 words!(OnMarkedDown, "is no answer to a server that is down", "word", "keep" => OnMarkedDown::Keep, "close" => OnMarkedDown::Close);
+words!(WhenFull, "is no answer to a server that is full", "word", "another" => WhenFull::Another, "wait" => WhenFull::Wait);
 
 impl Bind {
     /// The system chooses a port.

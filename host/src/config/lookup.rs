@@ -90,6 +90,7 @@ impl Server {
             resolved_from: Some(self.address.clone()),
             weight: found.weight.unwrap_or(self.weight),
             backup: self.backup || found.backup,
+            max_connections: self.max_connections,
             labels: self.labels.clone(),
         }
     }
@@ -121,6 +122,7 @@ mod tests {
             resolved_from: None,
             weight: 3,
             backup: false,
+            max_connections: 0,
             labels: Vec::new(),
         };
         let found = Found {

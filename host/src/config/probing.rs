@@ -34,6 +34,17 @@ pub(super) enum FailureKind {
 
 words!(ProbeKind, "is no kind of probe", "type", "http" => ProbeKind::Http, "tcp" => ProbeKind::Tcp);
 
+/// After what a request is tried again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum RetryKind {
+    Connect,
+    Reset,
+    Timeout,
+    Junk,
+    /// 503, or 5 for its class.
+    Status(u16),
+}
+
 impl FromText for StatusRange {
     fn form() -> String {
         "a status such as \"200\", or a range such as \"200-399\"".to_owned()
@@ -150,6 +161,37 @@ impl FromText for FailureKind {
 
     fn text_schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^(connect|timeout|broken|5xx|[45][0-9]{2})$" })
+    }
+}
+
+impl FromText for RetryKind {
+    fn form() -> String {
+        "connect, reset, timeout, junk, or a status such as \"5xx\" or \"503\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<RetryKind, Fault> {
+        let status = text.parse().ok().filter(|s| (400..600).contains(s));
+        match (text, status) {
+            ("connect", _) => Ok(RetryKind::Connect),
+            ("reset", _) => Ok(RetryKind::Reset),
+            ("timeout", _) => Ok(RetryKind::Timeout),
+            ("junk", _) => Ok(RetryKind::Junk),
+            ("5xx", _) => Ok(RetryKind::Status(5)),
+            (_, Some(status)) => Ok(RetryKind::Status(status)),
+            _ => {
+                let words = ["connect", "reset", "timeout", "junk", "5xx"];
+                let remedy = nearest::remedy(text, "reason", &words);
+                Err(Fault::new("is no reason to try again", remedy))
+            }
+        }
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(connect|reset|timeout|junk|5xx|[45][0-9]{2})$" })
+    }
+
+    fn number_remedy(number: &str) -> Option<String> {
+        Some(format!("put it in quotes: {number:?}"))
     }
 }
 

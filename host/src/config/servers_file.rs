@@ -157,6 +157,7 @@ mod tests {
             resolved_from: None,
             weight: 1,
             backup: false,
+            max_connections: 0,
             labels: Vec::new(),
         };
         read(&path, Path::new("/etc"), &[taken]).map_err(|problems| {

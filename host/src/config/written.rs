@@ -5,11 +5,11 @@
 use super::address::{Address, Bind, DnsServer, Host};
 use super::checked::{
     AccessFormat, AccessTarget, ClientAuth, Coding, Family, HttpVersion, Mode, Network, OnFailure,
-    OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch,
+    OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch, WhenFull,
 };
 use super::choice::{LogLevel, MediaRange};
 use super::edge::{ListenerBind, SocketPath, UnixMode};
-use super::probing::{FailureKind, Percent, ProbePath, Regex, StatusRange};
+use super::probing::{FailureKind, Percent, ProbePath, Regex, RetryKind, StatusRange};
 use super::problem::Located;
 use super::shared::{KeyPrefix, RedisUrl};
 use super::table::table;
@@ -318,13 +318,25 @@ table! {
         sticky: PluginName, optional;
         /// Bounds on how long a server may take.
         timeouts: PoolTimeouts, default({});
-        /// Attempts after the first, each on another server: after a failed connect, and after anything else only for what is safe to repeat, and for what a server of HTTP/2 refuses unseen, with a body of which no more than 16 KiB were sent. HAProxy's `retries`, nginx's `proxy_next_upstream_tries`.
+        /// Attempts after the first, each on another server, for what `retry-on` names; with no other server left the failure is answered. What a server of HTTP/2 refuses unseen is tried again with a body too, of which no more than 16 KiB were sent. HAProxy's `retries` with `option redispatch`, nginx's `proxy_next_upstream_tries`.
         retries: Number<0, 10>, default(2);
+        /// After what a request is tried again: connect (refused, timed out, or no TLS), reset (closed or reset without a word of an answer), timeout (no answer in time), junk (an answer that is no HTTP), and statuses: "5xx", "503", "429". All but `connect`, after which nothing has been sent, only where it is safe: a GET, HEAD, OPTIONS, TRACE, PUT or DELETE without a body, or with one that `retry-body` keeps. When there is no further attempt, a server's own answer is passed on. HAProxy's `retry-on`, nginx's `proxy_next_upstream`.
+        retry_on: List<RetryKind>, default(["connect", "reset"]);
+        /// Takes every method for safe to repeat, POST too: for servers that recognise a request that they have seen. nginx's `non_idempotent`; HAProxy's `retry-on` looks at no method.
+        retry_unsafe: bool, default(false);
+        /// Bytes of a body that are read in full before a request is sent, so that it can be repeated; one that is longer, or of a length that is not said, is sent as it comes and not repeated. Only for requests whose method is safe to repeat. "0B": none. HAProxy keeps `tune.bufsize`.
+        retry_body: Size<0, { 1024 * KIB }>, default("0B");
+        /// How many retries may be under way at a time, over all workers. Absent: as many as there are. Envoy's `retry_budget`.
+        retry_budget: RetryBudget, optional;
+        /// What becomes of a request whose server, as `balancer` picked it, has no place (`max-connections`): another takes the next server that has one, by `balancer` and then in turn, and waits for any when none has; wait waits for that very server, as hashing wants it. A user whom `sticky` brings back waits for the server either way. HAProxy's hashes wait, its other algorithms don't.
+        when_full: WhenFull, default("another");
+        /// Requests that may wait in one line, be it the pool's or a server's; in tcp mode connections. Beyond it a user of `sticky` goes to another server, and anybody else gets 503, `queue-full`, with Retry-After. 0: no bound. HAProxy's `maxqueue`.
+        max_queue: Number<0, 10_000_000>, default(10000);
         /// What its servers are spoken to in: 1.1 or h2. Over h2 each worker's requests to a server share a connection, up to the streams that it takes; gRPC needs it. HAProxy's `proto h2`, nginx's `grpc_pass`.
         http: HttpVersion, default("1.1");
         /// Probes that find out whether each server is up. Absent: none are made, all count as up. HAProxy's `option httpchk`, nginx Plus's `health_check`.
         health: Health, optional;
-        /// Takes servers out for a while that fail real requests. Absent: it is not watched. HAProxy's `observe`, nginx's `max_fails`, Envoy's outlier detection.
+        /// Takes servers out for a while that fail real requests, and tries them before they are back: a circuit breaker. Absent: it is not watched. HAProxy's `observe`, nginx's `max_fails`, Envoy's outlier detection.
         passive: Passive, optional;
         /// How long a server's weight grows, in 20 steps, after it has come back up. "0s": it has all of it at once. `round-robin` knows no weights, and takes no notice. HAProxy's and nginx's `slowstart`.
         slow_start: Span<0, HOUR>, default("0s");
@@ -334,7 +346,7 @@ table! {
         proxy_protocol: ProxyOut, default("off");
         /// What becomes of connections in tcp mode whose server is found down: keep lets them be; close resets them, `server-down`, as a database's clients need to find its new primary. HAProxy's `on-marked-down shutdown-sessions`.
         on_marked_down: OnMarkedDown, default("keep");
-        /// The servers, at least one, unless `servers-file` names them.
+        /// The servers; `servers-file` may name more. With none at all, `[]`, requests get 503, `no-server`.
         servers: List<Server>, optional;
         /// A file with more servers, TOML (`[[servers]]`) or JSON (a list) by its extension, with the same keys; a relative path starts at this file's folder. It is watched: a change is in force at once, and what is wrong with it is logged and shown in the status while the former servers stay.
         servers_file: Text, optional;
@@ -418,6 +430,8 @@ table! {
         max_eject: Span<MILLISECOND, DAY>, default("5m");
         /// Share of a pool's servers that may be ejected at a time, rounded down. Envoy's `max_ejection_percent`.
         max_ejected: Percent, default("50%");
+        /// Requests that must go well, one at a time, before a server whose ejection is over is back; the first that fails ejects it again, for longer (a circuit breaker's half-open state). 0: it is back at once.
+        trials: Number<0, 1000>, default(1);
         /// What counts: connect (refused, timed out, or no TLS), timeout (no answer in time), broken (closed without an answer, or no HTTP), and statuses: "5xx", "503".
         on: List<FailureKind>, default(["connect", "timeout", "broken"]);
     }
@@ -434,6 +448,20 @@ table! {
         first_byte: Span<MILLISECOND, DAY>, default("60s");
         /// Between two reads of a response's body; then the response is cut off, `between-bytes-timeout`. HAProxy's `timeout server`, nginx's `proxy_read_timeout`.
         between_bytes: Span<MILLISECOND, DAY>, default("60s");
+        /// How long a request, or a connection in tcp mode, may wait for a place at a server that is full; then 503, `queue-timeout`, with Retry-After. HAProxy's `timeout queue`.
+        queue: Span<MILLISECOND, DAY>, default("5s");
+        /// From a request's head to the head of its answer, over all attempts and waits; then 504, `total-timeout`. "0s": no bound. nginx's `proxy_next_upstream_timeout`, Envoy's `timeout` of a route.
+        total: Span<0, DAY>, default("0s");
+    }
+}
+
+table! {
+    /// How many retries may be under way at a time, over all workers. Where there is no leave for one, the failure is answered, `retry-budget` in the access log's `reasons`.
+    RetryBudget as "a pool's retry budget" {
+        /// Of the pool's requests in flight. Envoy's `budget_percent`.
+        share: Percent, default("20%");
+        /// As many always. Envoy's `min_retry_concurrency`.
+        min: Number<0, 10000>, default(3);
     }
 }
 
@@ -448,6 +476,8 @@ table! {
         weight: Number<0, 256>, default(1);
         /// Used only when no other server is usable. HAProxy's and nginx's `backup`.
         backup: bool, default(false);
+        /// Requests in flight at once, over all workers, whatever connections they use (over h2 its streams); in tcp mode connections. Who comes then waits, first come, first served, as `when-full` says. Absent: no bound. HAProxy's `maxconn`, nginx's `max_conns`.
+        max_connections: Number<1, 10_000_000>, optional;
         /// Free text by key for balancers, such as zone = "a".
         labels: Map<Text>, default({});
     }
@@ -494,6 +524,7 @@ mod tests {
         default_of::<Dns>("{}");
         default_of::<Health>("{}");
         default_of::<Passive>("{}");
+        default_of::<RetryBudget>("{}");
         default_of::<Route>("{}");
         default_of::<Pool>("{ name = 'a', servers = [{ address = 'a:1' }] }");
     }

@@ -391,6 +391,7 @@ impl OnWorker<'_> {
             pool.retries,
         );
         site.passive = pool.passive.clone();
+        site = site.with_retry(pool.retry.clone()).with_limits(pool);
         site.on_marked_down = pool.on_marked_down;
         if let Some(sticky) = &pool.sticky {
             site = site.with_sticky(self.name(sticky.value), self.plugin(sticky.value));

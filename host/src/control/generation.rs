@@ -99,6 +99,19 @@ impl Running {
         }
     }
 
+    /// Puts the limits of this generation in force, and lets in who waits and may come now. After the weights.
+    pub fn set_limits(&self) {
+        for (pool, servers) in self.config.pools.iter().zip(&self.servers) {
+            let Some(first) = servers.first() else {
+                continue;
+            };
+            let both = || pool.servers.iter().zip(servers);
+            both().for_each(|(written, live)| live.set_limit(written.max_connections));
+            let members = both().map(|(written, live)| (live, written.backup));
+            first.crew().queue.set_members(members);
+        }
+    }
+
     /// The server of that name in the pool of that name.
     pub fn server(&self, pool: &str, server: &str) -> Option<&Arc<Server>> {
         let mut pools = self.config.pools.iter().zip(&self.servers);

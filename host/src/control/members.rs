@@ -107,6 +107,9 @@ pub async fn tell(shared: &Shared, running: &Running, name: &str) {
         worker.ask(move |site: &Rc<Site>| update(site, generation, PoolIndex(at as u32), &views))
     });
     futures_util::future::join_all(told).await;
+    if let Some(first) = servers.first() {
+        first.crew().queue.look_again();
+    }
     if pool.on_marked_down != OnMarkedDown::Close {
         return;
     }

@@ -13,6 +13,7 @@ mod history;
 mod listeners;
 mod members;
 mod metrics;
+mod places;
 mod run;
 mod secure;
 mod servers;

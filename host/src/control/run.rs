@@ -408,6 +408,7 @@ impl Loop {
         }
         let previous = self.kept.running.replace(running.clone());
         running.set_weights();
+        running.set_limits();
         let installs = self.workers.iter().zip(parts).map(|(worker, parts)| {
             worker.install(Box::new(move |previous: Option<&std::rc::Rc<Site>>| {
                 parts.site(previous)

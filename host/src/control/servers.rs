@@ -31,7 +31,8 @@ impl Collector for Servers {
         probes(&mut encoder, &running)?;
         probe_duration(&mut encoder, &running)?;
         transitions(&mut encoder, &running)?;
-        ejections(&mut encoder, &running)
+        ejections(&mut encoder, &running)?;
+        super::places::encode(&mut encoder, &running)
     }
 }
 
@@ -130,7 +131,7 @@ fn probed(running: &Running) -> impl Iterator<Item = &Server> {
         .map(|server| &**server)
 }
 
-fn labels(server: &Server) -> [(&str, &str); 2] {
+pub fn labels(server: &Server) -> [(&str, &str); 2] {
     let identity = server.identity();
     [("pool", &identity.pool), ("server", &identity.name)]
 }

@@ -78,6 +78,8 @@ pub struct RouteStatus {
 pub struct PoolStatus {
     pub name: String,
     pub balancer: String,
+    /// Requests that wait for a place at any of its servers.
+    pub queued: usize,
     pub servers: Vec<ServerStatus>,
     /// The names among its servers, as written.
     pub names: Vec<NameStatus>,
@@ -94,7 +96,7 @@ pub struct ServerStatus {
     pub initial_weight: u32,
     /// What balancers go by: `ready`, `drain`, `down`, or `maint` where the operator, or the judge of its probes, took it out.
     pub state: &'static str,
-    /// `up`, `down`, `ejected`, or `unchecked` before the first probe and without any.
+    /// `up`, `down`, `ejected`, `on trial` after that, or `unchecked` before the first probe and without any.
     pub health: &'static str,
     /// Of the last probe: what was seen. Null before the first.
     pub last_probe: Option<String>,
@@ -107,6 +109,10 @@ pub struct ServerStatus {
     pub went_down: u64,
     pub probes_failed: u64,
     pub in_flight: u32,
+    /// How many may be; null: any number.
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a place at this very server.
+    pub queued: usize,
     /// Peak-sensitive average of the time to the first byte, microseconds, as balancers see it.
     pub ewma_us: u32,
 }
@@ -233,6 +239,7 @@ fn pools(shared: &Shared, running: &Running) -> Vec<PoolStatus> {
     let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
         name: pool.name.clone(),
         balancer: plugin_name(config, &pool.balancer),
+        queued: live.first().map_or(0, |first| first.crew().queue.length()),
         servers: pool
             .servers
             .iter()
@@ -269,6 +276,8 @@ fn server(
         went_down: live.vitals.counts.went_down.load(Relaxed),
         probes_failed: live.vitals.counts.probes_failed.load(Relaxed),
         in_flight: live.inflight(),
+        max_connections: Some(live.limit()).filter(|limit| *limit > 0),
+        queued: live.crew().queue.length_at(live.slot()),
         ewma_us: live.ewma_us(),
     }
 }
@@ -277,6 +286,7 @@ fn standing(vitals: &Vitals) -> &'static str {
     match (vitals.checked(), vitals.is_ejected()) {
         (Checked::Down, _) => "down",
         (_, true) => "ejected",
+        _ if vitals.trial.is_on() => "on trial",
         (Checked::Up, _) => "up",
         (Checked::Not, _) => "unchecked",
     }

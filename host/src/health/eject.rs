@@ -32,14 +32,21 @@ impl Ward {
         let name = &server.identity().pool;
         let Some(pool) = self.pool(name) else { return };
         let Some(rules) = &pool.passive else { return };
+        let verdict = server.vitals.trial.verdict();
         if server.vitals.is_ejected() {
             return;
         }
+        if verdict == Some(true) {
+            return self.readmit(&pool, server);
+        }
         let (pool_name, server_name) = (&pool.name, &server.identity().name);
         if !has_room(&pool, rules) {
+            if verdict.is_some() {
+                server.vitals.trial.set(rules.trials);
+            }
             return self.tell_of_no_room(pool_name, server_name);
         }
-        let time = self.time_out(server, rules);
+        let time = self.time_out(server, rules, verdict.is_some());
         server.vitals.set_ejected(true);
         tracing::warn!(
             pool = pool_name,
@@ -51,6 +58,21 @@ impl Ward {
         let back = bring_back(Rc::downgrade(self), server.clone(), time);
         self.expect_back(server, tokio::task::spawn_local(back).abort_handle());
         self.assess(pool_name);
+    }
+
+    /// It is one of its pool's servers again.
+    fn readmit(self: &Rc<Self>, pool: &PoolPlan, server: &Arc<Server>) {
+        let identity = server.identity();
+        server.vitals.trial.lift();
+        if server.vitals.is_healthy() {
+            self.ramp(pool, server);
+        }
+        tracing::info!(
+            pool = identity.pool,
+            server = identity.name,
+            "server is no longer ejected"
+        );
+        self.assess(&identity.pool);
     }
 
     /// Once in a while: it may be so with every request.
@@ -78,22 +100,22 @@ impl Ward {
         }
     }
 
-    fn time_out(&self, server: &Server, rules: &Passive) -> Duration {
+    fn time_out(&self, server: &Server, rules: &Passive, on_trial: bool) -> Duration {
         let mut all = self.ejections.borrow_mut();
         let known = all.entry(server.identity().clone()).or_default();
-        let time = known.next(rules, Instant::now());
+        let time = known.next(rules, Instant::now(), on_trial);
         known.last = Some((time, Instant::now() + time));
         time
     }
 }
 
 impl Ejections {
-    /// One that held out for as long as it was away begins anew.
-    fn next(&mut self, rules: &Passive, now: Instant) -> Duration {
+    /// One that held out for as long as it was away begins anew; one that failed its trial never came back.
+    fn next(&mut self, rules: &Passive, now: Instant, on_trial: bool) -> Duration {
         let soon = self
             .last
             .is_some_and(|(time, ended)| now.saturating_duration_since(ended) < time);
-        self.times = if soon { self.times + 1 } else { 1 };
+        self.times = if soon || on_trial { self.times + 1 } else { 1 };
         rules.eject.saturating_mul(self.times).min(rules.max_eject)
     }
 }
@@ -117,13 +139,15 @@ async fn bring_back(ward: Weak<Ward>, server: Arc<Server>, after: Duration) {
     let Some(pool) = ward.pool(&identity.pool) else {
         return;
     };
-    if server.vitals.is_healthy() {
-        ward.ramp(&pool, &server);
+    let trials = pool.passive.as_ref().map_or(0, |rules| rules.trials);
+    if trials == 0 {
+        return ward.readmit(&pool, &server);
     }
+    server.vitals.trial.set(trials);
     tracing::info!(
         pool = identity.pool,
         server = identity.name,
-        "server is no longer ejected"
+        "ejected server is tried again, by one request at a time"
     );
     ward.assess(&identity.pool);
 }
@@ -143,13 +167,14 @@ mod tests {
             eject: second * 10,
             max_eject: second * 25,
             max_ejected: 50,
+            trials: 0,
             on: Default::default(),
         };
         let mut ejections = Ejections::default();
         let mut now = Instant::now();
         let mut eject = |pause: Duration| {
             now += pause;
-            let time = ejections.next(&rules, now);
+            let time = ejections.next(&rules, now, false);
             now += time;
             ejections.last = Some((time, now));
             time.as_secs()
@@ -158,5 +183,7 @@ mod tests {
         assert_eq!(eject(second * 9), 20);
         assert_eq!(eject(second * 19), 25);
         assert_eq!(eject(second * 25), 10, "it held out");
+        let time = ejections.next(&rules, now + second * 3600, true);
+        assert_eq!(time.as_secs(), 20, "however late its trial comes");
     }
 }

@@ -119,8 +119,9 @@ impl Ward {
                 vitals.set_advised(Wanted::Ready);
                 server.live.set_fitness(100);
             }
-            if pool.passive.is_none() && vitals.is_ejected() {
+            if pool.passive.is_none() && (vitals.is_ejected() || vitals.trial.is_on()) {
                 vitals.set_ejected(false);
+                vitals.trial.lift();
             }
             // One that was gone for a while has left its ramp behind.
             let grows = self.ramps.borrow().contains_key(server.live.identity());

@@ -97,6 +97,19 @@ impl Stream {
         Ok((seen > 0).then_some(byte[0]))
     }
 
+    /// Resolves once the peer has reset the connection. Of a layered one nobody hears before it is read.
+    pub async fn breaks(&self) {
+        let broken = match self {
+            Stream::Tcp(socket) => socket.ready(Interest::ERROR).await,
+            Stream::Unix(socket) => socket.ready(Interest::ERROR).await,
+            Stream::Layered(_) => std::future::pending().await,
+        };
+        if broken.is_err() {
+            // The runtime ends, and we with it.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Bytes written that the peer's system has not acknowledged.
     pub fn unsent(&self) -> u64 {
         unsent(self.socket())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::encoding::text;
 
 use super::*;
-use crate::base::event::Times;
+use crate::base::event::{Queued, Times};
 use crate::base::ids::Generation;
 use crate::config::checked::{AccessFormat, AccessTarget};
 
@@ -43,6 +43,7 @@ pub fn request() -> RequestEnded<'static> {
             total: Duration::from_micros(35_100),
         },
         attempts: 1,
+        queued: Queued::default(),
         connections: 3,
         server_in_flight: 1,
         reasons: &[],

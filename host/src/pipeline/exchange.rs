@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::HeaderName;
 use http::header::{HOST, SET_COOKIE};
 
@@ -15,6 +16,8 @@ use crate::http::{Body, Fields, ResponseHead, Target};
 pub struct Exchange {
     /// None: it is on its way to a server.
     pub body: Option<Body>,
+    /// The whole body, where it may have to be sent again.
+    pub kept: Option<Box<Bytes>>,
     /// What it said to us alone.
     pub said: Said,
     /// The peer's word about the client is believed.

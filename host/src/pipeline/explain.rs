@@ -195,6 +195,7 @@ fn exchange(
     record.host = host_of(question.host.as_bytes());
     Ok(Exchange {
         body: Some(Body::empty()),
+        kept: None,
         said: Said::default(),
         trusted: false,
         scheme: question.scheme,

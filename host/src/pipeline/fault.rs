@@ -47,6 +47,12 @@ pub enum Fault {
     // The servers'.
     /// No server may be used.
     NoServer,
+    /// None had a place in time; it is worth to ask again after so many seconds.
+    QueueTimeout(u16),
+    /// As many wait for a place as may.
+    QueueFull(u16),
+    /// All attempts together took too long.
+    TotalTimeout,
     ConnectFailed,
     ConnectTimeout,
     /// Connected, but there is no TLS with it.
@@ -102,11 +108,12 @@ impl Fault {
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
-            FilterFailed | ListenerGone | NoServer | ConnectFailed | ServerTls => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            FilterFailed | ListenerGone | NoServer | ConnectFailed | ServerTls
+            | QueueTimeout(_) | QueueFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
-            ConnectTimeout | SendTimeout | FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ConnectTimeout | SendTimeout | FirstByteTimeout | TotalTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             ClientClosed | ClientStalled | ResponseTooSlow | TunnelTimeout | ServerAborted
             | ServerStalled | ServerDown | Flood | Cut | Panic | HandshakeFailed
             | HandshakeTimeout => return None,
@@ -141,6 +148,9 @@ impl Fault {
             FilterFailed => "filter-failed",
             ListenerGone => "listener-gone",
             NoServer => "no-server",
+            QueueTimeout(_) => "queue-timeout",
+            QueueFull(_) => "queue-full",
+            TotalTimeout => "total-timeout",
             ConnectFailed => "connect-failed",
             ConnectTimeout => "connect-timeout",
             ServerTls => "server-tls-failed",
@@ -176,6 +186,9 @@ impl Fault {
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
             NoServer | ConnectFailed | ServerTls => *b"SC",
+            QueueTimeout(_) => *b"sQ",
+            QueueFull(_) => *b"SQ",
+            TotalTimeout => [b's', how_far],
             ConnectTimeout => *b"sC",
             ServerClosed => *b"SH",
             BadResponse => *b"PH",
@@ -209,9 +222,12 @@ impl Fault {
             FilterFailed => "A check that every request must pass could not be made.",
             ListenerGone => "This address is no longer served.",
             NoServer => "No server is available.",
+            QueueTimeout(_) | QueueFull(_) => "All servers are busy.",
             ConnectFailed => "The server could not be reached.",
             ServerTls => "No secure connection to the server could be made.",
-            ConnectTimeout | FirstByteTimeout => "The server took too long to answer.",
+            ConnectTimeout | FirstByteTimeout | TotalTimeout => {
+                "The server took too long to answer."
+            }
             SendTimeout => "The server took too long to take the request.",
             ServerClosed => "The server closed the connection without an answer.",
             BadResponse => "The server's answer could not be understood.",
@@ -220,6 +236,16 @@ impl Fault {
             | HandshakeTimeout => "",
             ProxyUntrusted | ProxyMalformed | ProxyTimeout | TlsHello | TlsHelloTimeout
             | Refused | ConnectPluginFailed => "",
+        }
+    }
+}
+
+impl Fault {
+    /// Seconds after which it is worth to ask again (RFC 9110, 10.2.3).
+    pub fn retry_after(self) -> Option<u16> {
+        match self {
+            Fault::QueueTimeout(seconds) | Fault::QueueFull(seconds) => Some(seconds),
+            _ => None,
         }
     }
 }
@@ -381,6 +407,21 @@ mod tests {
             b"KR",
         ),
         (Fault::NoServer, 503, "no-server", Stage::Queue, b"SC"),
+        (
+            Fault::QueueTimeout(5),
+            503,
+            "queue-timeout",
+            Stage::Queue,
+            b"sQ",
+        ),
+        (Fault::QueueFull(5), 503, "queue-full", Stage::Queue, b"SQ"),
+        (
+            Fault::TotalTimeout,
+            504,
+            "total-timeout",
+            Stage::Head,
+            b"sH",
+        ),
         (
             Fault::ConnectFailed,
             503,

@@ -1,5 +1,5 @@
 //! To the server and back: a connection, kept or new, the request, the answer's head. What failed before the request was
-//! sent is tried again at another server; after that only what is safe to repeat.
+//! sent is tried again at another server; after that only what is safe to repeat, and only after what the pool says.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,15 +14,18 @@ use super::fault::{Fault, Stage};
 use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
-use super::{forwarded, multiplex, passive, stick};
+use super::turn::{self, Asking, Refused, Waited};
+use super::{forwarded, multiplex, passive, repeat, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
-use crate::http::h1::head::Refused;
+use crate::http::h1::head;
 use crate::http::idle::Idle;
 use crate::http::link::{Blame, Phase};
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
 use crate::http::{Body, ResponseHead, delivery, hop};
+use crate::upstream::Retrying;
+use crate::upstream::live::InFlight;
 
 /// Why an attempt failed.
 pub(super) struct Failed {
@@ -40,6 +43,38 @@ pub async fn forward(
 ) -> Result<Answer, Fault> {
     let pool = site.pool(index).ok_or(Fault::NoPool)?;
     exchange.record.pool = Some(pool.name.clone());
+    let way = Way {
+        pool,
+        index,
+        peer,
+        silence,
+    };
+    if pool.keeps_bodies {
+        Box::pin(repeat::keep_body(pool, exchange)).await?;
+    }
+    match pool.timeouts.total.is_zero() {
+        true => attempts(&way, exchange).await,
+        false => Box::pin(in_time(&way, exchange)).await,
+    }
+}
+
+/// What is the same for all attempts.
+struct Way<'a> {
+    pool: &'a PoolSite,
+    index: PoolIndex,
+    peer: &'a str,
+    silence: Duration,
+}
+
+/// What the attempts so far have come to.
+enum Last<'a> {
+    Fault(Fault),
+    /// One that is passed on if there is no better.
+    Answer(Box<(&'a Member, client::Answer, Option<InFlight>)>),
+}
+
+async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
+    let Way { pool, index, .. } = *way;
     let mut tried = Tried::new();
     let mut last = None;
     let mut stuck = match stick::find(pool, index, exchange) {
@@ -49,39 +84,159 @@ pub async fn forward(
             server.and_then(|server| stick::usable(pool, &server))
         }
     };
+    let mut leave = None;
     loop {
-        // Once a server was tried, its failure says more than that there is no other.
-        let random = exchange.record.worker.random();
-        let server = match stuck.take() {
-            Some(server) => server,
-            None => pick(pool, index, exchange, random, &tried)
-                .map_err(|fault| last.unwrap_or(fault))?,
+        let at_once = matches!(last, Some(Last::Answer(_)));
+        let chosen = choose(way, exchange, stuck.take(), &tried, at_once).await;
+        let (server, place) = match (chosen, last.take()) {
+            (Ok(chosen), _) => chosen,
+            // Once a server was tried, its failure says more than that there is no other.
+            (Err(_), Some(last)) => return last.stands(way, exchange),
+            (Err(fault), None) => return Err(fault),
         };
-        exchange.chose(server);
-        let attempt = attempt(pool, server, exchange, peer).await;
+        exchange.chose(server, place);
+        // Before its body is spent.
+        let repeatable = pool.retries_answers && exchange.is_repeatable(pool);
+        let attempt = attempt(pool, server, exchange, way.peer).await;
         let met = attempt.as_ref().map(|answer| answer.head.status);
         passive::met(pool, server, met.map_err(|failed| failed.fault));
-        match attempt {
-            Ok(mut answer) => {
-                stick::bind(pool, index, server, exchange, &mut answer.head);
-                return Ok(answered(pool, server, exchange, answer, silence));
+        let again = match &attempt {
+            Ok(answer) => repeatable && pool.retry.takes(answer.head.status.as_u16()),
+            Err(failed) => failed.again,
+        };
+        let again = again && exchange.record.attempts <= pool.retries;
+        if !again || !exchange.may_retry(pool, &mut leave) {
+            return match attempt {
+                Ok(answer) => Ok(way.answered(server, exchange, answer)),
+                Err(failed) => Err(failed.fault),
+            };
+        }
+        tried.push(server.live.slot());
+        // Its place is another's while we look for one elsewhere.
+        let place = exchange.record.in_flight.take();
+        last = Some(match attempt {
+            Ok(answer) => Last::Answer(Box::new((server, answer, place))),
+            Err(failed) => Last::Fault(failed.fault),
+        });
+    }
+}
+
+/// The same, with a deadline for all of it.
+async fn in_time(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
+    let deadline = exchange.record.read + way.pool.timeouts.total;
+    let trying = attempts(way, exchange);
+    if let Ok(answer) = tokio::time::timeout_at(deadline.into(), trying).await {
+        return answer;
+    }
+    let record = &exchange.record;
+    let waited = matches!(record.link.phase(), Phase::FirstByte | Phase::Sending);
+    if let Some(place) = record.in_flight.as_ref().filter(|_| waited)
+        && let Some(server) = way.pool.member(place.server().slot())
+    {
+        passive::met(way.pool, server, Err(Fault::FirstByteTimeout));
+    }
+    Err(Fault::TotalTimeout)
+}
+
+/// A server, and a place there: the one that the user belongs to, or the balancer's, or the first of which there is a place.
+async fn choose<'a>(
+    way: &Way<'a>,
+    exchange: &mut Exchange,
+    stuck: Option<&'a Member>,
+    tried: &Tried,
+    at_once: bool,
+) -> Result<(&'a Member, InFlight), Fault> {
+    let Way { pool, index, .. } = *way;
+    let random = exchange.record.worker.random();
+    let server = match stuck {
+        Some(server) => server,
+        None => pick(pool, index, exchange, random, tried)?,
+    };
+    let Some(limits) = &pool.limits else {
+        return Ok((server, server.live.enter()));
+    };
+    if let Some(place) = server.live.admit() {
+        return Ok((server, place));
+    }
+    let before = exchange.record.stage;
+    exchange.record.stage = Stage::Queue;
+    exchange.record.link.enter(Phase::Busy, Duration::ZERO);
+    let mut waited = Waited::default();
+    let asking = Asking {
+        index,
+        view: exchange,
+        random,
+        tried,
+        at_once,
+    };
+    let refused = Refused {
+        server,
+        stuck: stuck.is_some(),
+    };
+    // Boxed: few requests wait.
+    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
+    exchange.waited(&waited);
+    if at_once {
+        exchange.record.stage = before;
+    }
+    turn
+}
+
+impl Last<'_> {
+    /// There is no further attempt.
+    fn stands(self, way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
+        match self {
+            Last::Fault(fault) => Err(fault),
+            Last::Answer(last) => {
+                let (server, answer, place) = *last;
+                exchange.record.in_flight = place;
+                Ok(way.answered(server, exchange, answer))
             }
-            Err(failed) if failed.again && exchange.record.attempts <= pool.retries => {
-                last = Some(failed.fault);
-                tried.push(server.live.slot());
-            }
-            Err(failed) => return Err(failed.fault),
         }
     }
 }
 
+impl Way<'_> {
+    fn answered(
+        &self,
+        server: &Member,
+        exchange: &mut Exchange,
+        mut answer: client::Answer,
+    ) -> Answer {
+        stick::bind(self.pool, self.index, server, exchange, &mut answer.head);
+        answered(self.pool, server, exchange, answer, self.silence)
+    }
+}
+
 impl Exchange {
-    fn chose(&mut self, server: &Member) {
+    fn chose(&mut self, server: &Member, place: InFlight) {
         let record = &mut self.record;
         record.queue.get_or_insert_with(|| record.read.elapsed());
         record.attempts += 1;
         record.server = Some(server.name.clone());
-        record.in_flight = Some((server.live.clone(), server.live.enter()));
+        record.in_flight = Some(place);
+    }
+
+    fn waited(&mut self, waited: &Waited) {
+        let record = &mut self.record;
+        let Some(time) = waited.time else { return };
+        record.queued = waited.behind;
+        match &mut record.queue {
+            Some(known) => *known += time,
+            None => record.queue = Some(record.read.elapsed()),
+        }
+    }
+
+    /// Whether the pool has leave for another attempt, which is then held in `leave`.
+    fn may_retry(&mut self, pool: &PoolSite, leave: &mut Option<Retrying>) -> bool {
+        if leave.is_some() {
+            return true;
+        }
+        match pool.retry() {
+            Ok(given) => *leave = given,
+            Err(()) => self.remark("retry-budget", "no leave for another attempt".to_owned()),
+        }
+        leave.is_some() || pool.retry.budget.is_none()
     }
 
     pub(super) fn sends_no_body(&self) -> bool {
@@ -99,7 +254,7 @@ async fn attempt(
     if let Some(mux) = &server.mux {
         return Box::pin(multiplex::attempt(pool, server, mux, exchange, peer)).await;
     }
-    let repeatable = exchange.sends_no_body() && exchange.record.head.is_idempotent();
+    let repeatable = exchange.is_repeatable(pool);
     exchange.record.stage = Stage::Connect;
     let home = server.idle_for(&exchange.record.link);
     if let Some(kept) = home.take() {
@@ -108,10 +263,8 @@ async fn attempt(
             // It had been closed, and we had not heard of it yet: as if it had not been there.
             Err((Fault::ServerClosed, false)) if repeatable => {}
             Err((fault, begun)) => {
-                return Err(Failed {
-                    fault,
-                    again: repeatable && !begun && fault == Fault::ServerClosed,
-                });
+                let again = repeat::after(pool, fault, begun, repeatable);
+                return Err(Failed { fault, again });
             }
             Ok(answer) => return Ok(answer),
         }
@@ -120,7 +273,7 @@ async fn attempt(
     let answer = send(pool, server, exchange, connection, &home, peer).await;
     answer.map_err(|(fault, begun)| Failed {
         fault,
-        again: repeatable && !begun && fault == Fault::ServerClosed,
+        again: repeat::after(pool, fault, begun, repeatable),
     })
 }
 
@@ -139,7 +292,10 @@ async fn connect(
         )
         .await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
-    let failed = |fault| Failed { fault, again: true };
+    let failed = |fault| Failed {
+        fault,
+        again: repeat::after(pool, fault, false, true),
+    };
     let socket = match dialled {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => return Err(failed(not_connected(pool, server, exchange, error))),
@@ -180,7 +336,7 @@ async fn send(
     peer: &str,
 ) -> Result<client::Answer, (Fault, bool)> {
     exchange.record.stage = Stage::Head;
-    let mut body = exchange.body.take().unwrap_or_default();
+    let mut body = exchange.take_body();
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
@@ -214,7 +370,7 @@ pub(super) fn no_answer(why: Why, begun: bool, exchange: &Exchange) -> Fault {
         Why::RequestBroken if link.was_blamed(Blame::TooLarge) => Fault::BodyTooLarge,
         Why::RequestBroken => Fault::BodyBroken,
         Why::Invalid => Fault::BadResponse,
-        Why::Unsayable => Fault::BadRequest(Refused::Target),
+        Why::Unsayable => Fault::BadRequest(head::Refused::Target),
         // It broke off within a head.
         Why::Closed if begun => Fault::BadResponse,
         Why::Closed | Why::Refused => Fault::ServerClosed,

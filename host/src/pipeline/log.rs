@@ -2,7 +2,6 @@
 //! whatever becomes of the request, it is told once.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -10,13 +9,13 @@ use smallvec::SmallVec;
 use super::fault::{Fault, Stage};
 use super::forwarded::RequestId;
 use super::worker::Worker;
-use crate::base::event::{RequestEnded, Times};
+use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
 use crate::hook::ConnectionFacts;
 use crate::http::delivery::{Ending, Ledger};
 use crate::http::known::Known;
 use crate::http::{Link, RequestHead, Target};
-use crate::upstream::{self, live::InFlight};
+use crate::upstream::live::InFlight;
 
 /// Lower case, without a port.
 pub type Host = SmallVec<[u8; 48]>;
@@ -31,7 +30,7 @@ pub struct Record {
     pub pool: Option<Rc<str>>,
     pub server: Option<Rc<str>>,
     /// Its hold on the server's counters.
-    pub in_flight: Option<(Arc<upstream::Server>, InFlight)>,
+    pub in_flight: Option<InFlight>,
     /// It became a request.
     pub started: bool,
     /// As plugins have changed it; of what never became a request, empty.
@@ -44,6 +43,7 @@ pub struct Record {
     /// When its head was complete.
     pub read: Instant,
     pub queue: Option<Duration>,
+    pub queued: Queued,
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
     pub status: Option<u16>,
@@ -117,6 +117,7 @@ impl Record {
             began,
             read,
             queue: None,
+            queued: Queued::default(),
             connect: None,
             first_byte: None,
             status: None,
@@ -133,10 +134,7 @@ impl Record {
 
     fn tell(&mut self, ending: &Ending) {
         self.told = true;
-        let server = self.in_flight.take().map(|(server, in_flight)| {
-            drop(in_flight);
-            server
-        });
+        let server = self.in_flight.take().map(InFlight::end);
         let head = &self.head;
         let asked = |text| if self.started { text } else { "" };
         let target = self.target_sent.as_deref().unwrap_or(&head.target);
@@ -164,6 +162,7 @@ impl Record {
             body_bytes_out: ending.body_bytes_out,
             times: self.times(ending.at),
             attempts: self.attempts,
+            queued: self.queued,
             connections: self.worker.open_connections(),
             server_in_flight: server.map_or(0, |server| server.inflight()),
             reasons: &self.reasons,

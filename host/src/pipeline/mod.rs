@@ -1,12 +1,13 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
 //! a connection goes through `arrive` (and `approach`, where there is more to it than HTTP on a bare socket); one in tcp mode is passed
 //! on by `tcp`, others' requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and `forward`
-//! (`multiplex` where requests share a connection), `respond` and `log`.
+//! (`turn` where servers are full, `repeat` for what is sent again, `multiplex` where requests share a connection), `respond` and `log`.
 //!
 //! ```text
 //! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log
 //!                     hop-by-hop  listener  router   route     balancer  server    filters   RequestEnded
-//!                     forwarded   fetch                          ▲────retry──┘      reversed
+//!                     forwarded   fetch                        turn      repeat    reversed
+//!                                                                ▲────retry──┘
 //! ```
 //!
 //! The steps hold hook traits, never a plugin, and speak `crate::http`'s own types, never hyper's: they are tested with
@@ -33,12 +34,14 @@ mod multiplex;
 mod passive;
 mod pick;
 mod protocol;
+mod repeat;
 mod respond;
 mod route;
 mod session;
 mod site;
 mod stick;
 mod tcp;
+mod turn;
 mod worker;
 mod workers;
 
@@ -46,7 +49,7 @@ pub use accept::accept;
 pub use entrance::{Doorkeeper, Entrance};
 pub use explain::{Explained, Question};
 pub use gate::{Bounds, Gate, Gates, Told};
-pub use site::{Filter, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
+pub use site::{Filter, Limits, ListenerSite, PoolSite, RouteSite, ServerSite, Site};
 pub use workers::{WorkerHandle, Workers};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::dial::dial;
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
 use super::forward::{Failed, ToServer, no_answer, not_connected, send_ahead};
+use super::repeat;
 use super::site::{Member, PoolSite};
 use crate::http::client::{Answer, Why};
 use crate::http::h2::client::{Connection, NoAnswer};
@@ -19,8 +20,10 @@ use crate::http::patience::Patience;
 /// How one sending failed.
 struct Unanswered {
     fault: Fault,
-    /// It is safe to send it again.
+    /// It is as if it had not been sent.
     again: bool,
+    /// Whatever became of it, it may be sent again.
+    safe: bool,
 }
 
 pub(super) async fn attempt(
@@ -38,7 +41,10 @@ pub(super) async fn attempt(
             Ok(answer) => return Ok(answer),
             // As if the connection had not been there.
             Err(failed) if failed.again && once_more => once_more = false,
-            Err(Unanswered { fault, again }) => return Err(Failed { fault, again }),
+            Err(Unanswered { fault, again, safe }) => {
+                let again = again && pool.retry.reset || repeat::after(pool, fault, true, safe);
+                return Err(Failed { fault, again });
+            }
         }
     }
 }
@@ -54,7 +60,10 @@ async fn connect(
     let taking = pin!(mux.take(async || dial(server, None).await));
     let taken = link.wait(Phase::Busy, pool.timeouts.connect, taking).await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
-    let failed = |fault| Failed { fault, again: true };
+    let failed = |fault| Failed {
+        fault,
+        again: repeat::after(pool, fault, false, true),
+    };
     match taken {
         Ok(Ok(connection)) => {
             exchange.record.connect = Some(took);
@@ -80,9 +89,8 @@ async fn send(
     peer: &str,
 ) -> Result<Answer, Unanswered> {
     exchange.record.stage = Stage::Head;
-    let empty = exchange.sends_no_body();
-    let repeatable = empty && exchange.record.head.is_idempotent();
-    let mut body = exchange.body.take().unwrap_or_default();
+    let (whole, repeatable) = (exchange.has_whole_body(), exchange.is_repeatable(pool));
+    let mut body = exchange.take_body();
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let begun = Instant::now();
@@ -104,7 +112,7 @@ async fn send(
             Ok(answer)
         }
         Ok(Err(NoAnswer { why, body })) => {
-            let whole = empty || body.is_some();
+            let whole = whole || body.is_some();
             exchange.body = body;
             Err(Unanswered {
                 fault: no_answer(why, false, exchange),
@@ -113,11 +121,13 @@ async fn send(
                     Why::Closed => repeatable,
                     _ => false,
                 },
+                safe: repeatable,
             })
         }
         Err(expired) => Err(Unanswered {
             fault: expired.0.into(),
             again: false,
+            safe: repeatable,
         }),
     }
 }

@@ -115,6 +115,7 @@ impl Connection {
         record.started = true;
         Exchange {
             body: Some(body),
+            kept: None,
             said: hop::Said::default(),
             trusted: false,
             scheme: if self.facts.tls.is_some() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, UPGRADE,
 };
 use http::{Method, StatusCode};
 
@@ -178,6 +178,9 @@ fn page_for(listener: Option<&ListenerSite>, fault: Fault, html: bool, id: &Requ
     if fault == Fault::ConnectMethod {
         head.fields
             .set(&ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    }
+    if let Some(seconds) = fault.retry_after() {
+        head.fields.set(&RETRY_AFTER, seconds.to_string());
     }
     own(head, Body::full(text))
 }

@@ -3,20 +3,20 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
 use super::fault::{Fault, Stage};
 use super::site::Member;
+use super::turn::Waited;
 use super::worker::Worker;
-use crate::base::event::{RequestEnded, Times};
+use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
 use crate::config::checked::Mode;
 use crate::hook::{ConnectionFacts, RequestView};
 use crate::http::Link;
-use crate::upstream::{self, live::InFlight};
+use crate::upstream::live::InFlight;
 
 pub struct Session {
     pub worker: Rc<Worker>,
@@ -27,11 +27,12 @@ pub struct Session {
     pub pool: Option<Rc<str>>,
     pub server: Option<Rc<str>>,
     /// Its hold on the server's counters.
-    pub in_flight: Option<(Arc<upstream::Server>, InFlight)>,
+    pub in_flight: Option<InFlight>,
     pub began: Instant,
     /// When all was known that the choice of a server needs.
     pub ready: Instant,
     pub queue: Option<Duration>,
+    pub queued: Queued,
     pub connect: Option<Duration>,
     pub attempts: u32,
     pub reasons: Vec<(Rc<str>, String)>,
@@ -65,6 +66,7 @@ impl Session {
             began: now,
             ready: now,
             queue: None,
+            queued: Queued::default(),
             connect: None,
             attempts: 0,
             reasons: Vec::new(),
@@ -76,19 +78,25 @@ impl Session {
         }
     }
 
-    pub fn chose(&mut self, server: &Member) {
+    pub fn chose(&mut self, server: &Member, place: InFlight) {
         self.queue.get_or_insert_with(|| self.ready.elapsed());
         self.attempts += 1;
         self.stage = Stage::Connect;
         self.server = Some(server.name.clone());
-        self.in_flight = Some((server.live.clone(), server.live.enter()));
+        self.in_flight = Some(place);
+    }
+
+    pub fn waited(&mut self, waited: Waited) {
+        let Some(time) = waited.time else { return };
+        self.queued = waited.behind;
+        match &mut self.queue {
+            Some(known) => *known += time,
+            None => self.queue = Some(self.ready.elapsed()),
+        }
     }
 
     fn tell(&mut self) {
-        let server = self.in_flight.take().map(|(server, in_flight)| {
-            drop(in_flight);
-            server
-        });
+        let server = self.in_flight.take().map(InFlight::end);
         // Dropped on its way: cut, or a panic.
         let end = self.end.unwrap_or_else(|| Err(self.link.blamed().into()));
         let fault = end.err();
@@ -122,6 +130,7 @@ impl Session {
                 total: self.began.elapsed(),
             },
             attempts: self.attempts,
+            queued: self.queued,
             connections: self.worker.open_connections(),
             server_in_flight: server.map_or(0, |server| server.inflight()),
             reasons: &self.reasons,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
-    Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, OnMarkedDown, Passive,
-    PoolTimeouts,
+    self, Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, OnMarkedDown, Passive,
+    PoolTimeouts, Retry, WhenFull,
 };
 use crate::hook;
 use crate::http::Link;
@@ -18,7 +18,7 @@ use crate::http::h2::{self as http2, mux::Mux};
 use crate::http::idle::{self, Idle};
 use crate::net::{self, proxy};
 use crate::tls;
-use crate::upstream;
+use crate::upstream::{self, live::InFlight};
 
 use super::entrance::Entrance;
 use super::fetch::Breaker;
@@ -105,9 +105,16 @@ pub struct PoolSite {
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
+    /// After what there is another.
+    pub(super) retry: Arc<Retry>,
+    /// Of these, what every request is asked about.
+    pub(super) keeps_bodies: bool,
+    pub(super) retries_answers: bool,
     /// What makes a server a suspect.
     pub passive: Option<Arc<Passive>>,
     pub on_marked_down: OnMarkedDown,
+    /// Some server may have no place for a request. None: they take all that come.
+    pub limits: Option<Box<Limits>>,
     members: Vec<Member>,
     /// Slots in order, each with its server's place in `members`.
     slots: Vec<(Slot, u32)>,
@@ -118,6 +125,15 @@ pub struct PoolSite {
     /// Another site has come, whose servers its balancer knows.
     pub(super) retired: Cell<bool>,
     pub(super) breaker: Breaker,
+}
+
+/// How a pool's servers are held to what they may have.
+pub struct Limits {
+    pub when_full: WhenFull,
+    /// Who may wait in one line; 0: any number.
+    pub max_queue: usize,
+    /// Some server has a number of places; None: there are but trials, for which nobody waits.
+    pub crew: Option<Arc<upstream::Crew>>,
 }
 
 /// A server as the steps use it.
@@ -193,8 +209,12 @@ impl PoolSite {
             sticky: None,
             timeouts,
             retries,
+            retry: Arc::default(),
+            keeps_bodies: false,
+            retries_answers: false,
             passive: None,
             on_marked_down: OnMarkedDown::Keep,
+            limits: None,
             members,
             slots,
             names: HashMap::new(),
@@ -209,6 +229,72 @@ impl PoolSite {
         let names = self.members.iter().map(|member| member.name.clone());
         self.names = names.zip(0..).collect();
         self
+    }
+
+    pub fn with_retry(mut self, retry: Arc<Retry>) -> PoolSite {
+        self.keeps_bodies = retry.body > 0;
+        self.retries_answers = !retry.statuses.is_empty();
+        self.retry = retry;
+        self
+    }
+
+    /// As the configuration has them.
+    pub fn with_limits(mut self, pool: &checked::Pool) -> PoolSite {
+        let counted = pool.servers.iter().any(|server| server.max_connections > 0);
+        let tried = pool.passive.as_ref().is_some_and(|rules| rules.trials > 0);
+        let first = self.members.first().filter(|_| counted);
+        let limits = Limits {
+            when_full: pool.when_full,
+            max_queue: pool.max_queue,
+            crew: first.map(|member| member.live.crew().clone()),
+        };
+        self.limits = (counted || tried).then(|| Box::new(limits));
+        self
+    }
+
+    /// Leave for another attempt, where the pool has a budget for such; `Err`: there is none left.
+    pub(super) fn retry(&self) -> Result<Option<upstream::Retrying>, ()> {
+        let (Some(rule), Some(first)) = (&self.retry.budget, self.members.first()) else {
+            return Ok(None);
+        };
+        let in_flight = self.members.iter().map(|m| u64::from(m.live.inflight()));
+        let leave = first.live.crew().retry(rule, in_flight.sum());
+        leave.map(Some).ok_or(())
+    }
+
+    /// The next server in turn that has a place, and the place.
+    pub(super) fn in_turn_with_room(&self, tried: &[Slot]) -> Option<(&Member, InFlight)> {
+        let count = self.members.len();
+        let usable = |member: &Member| member.takes_users() && !tried.contains(&member.live.slot());
+        let backups = !self.members.iter().any(|m| !m.backup && usable(m));
+        let from = self.turn.get();
+        for at in (0..count).map(|step| (from + step) % count) {
+            let member = &self.members[at];
+            if member.backup == backups
+                && usable(member)
+                && let Some(place) = member.live.admit()
+            {
+                self.turn.set((at + 1) % count);
+                return Some((member, place));
+            }
+        }
+        None
+    }
+
+    /// Whether a server may have a place sooner or later.
+    pub(super) fn may_have_room(&self, tried: &[Slot]) -> bool {
+        self.members.iter().any(|member| {
+            let there = member.live.vitals.state() == hook::ServerState::Ready;
+            there && member.has_weight && !tried.contains(&member.live.slot())
+        })
+    }
+
+    /// It is a backup, and not its turn: a server that is none may be used, though it may be full.
+    pub(super) fn is_spare(&self, member: &Member, tried: &[Slot]) -> bool {
+        let usable = |other: &Member| {
+            !other.backup && other.takes_users() && !tried.contains(&other.live.slot())
+        };
+        member.backup && self.members.iter().any(usable)
     }
 
     /// The server of that name. Only a pool with `sticky` knows them.

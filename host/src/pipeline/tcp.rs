@@ -16,12 +16,14 @@ use super::passive;
 use super::pick::{Tried, pick};
 use super::session::Session;
 use super::site::{Member, PoolSite, Site};
+use super::turn::{self, Asking, Refused, Waited};
 use super::worker::{Bond, Place};
 use crate::base::ids::PoolIndex;
 use crate::config::checked::OnMarkedDown;
 use crate::http::link::Closing;
 use crate::net::Stream;
 use crate::net::relay::{Broken, Relay, Side};
+use crate::upstream::live::InFlight;
 
 /// A server's side of a connection.
 struct Reached {
@@ -52,6 +54,8 @@ pub async fn pass(
     session.ready = Instant::now();
     let reached = tokio::select! {
         reached = connect(&site, &place, pool, &mut session) => reached,
+        // It may have waited in line for long.
+        () = stream.breaks() => Err(Fault::ClientClosed),
         () = link.closes(Closing::Cut) => Err(link.blamed().into()),
     };
     drop(site);
@@ -110,26 +114,64 @@ async fn connect(
     session.pool = Some(pool.name.clone());
     let mut tried = Tried::new();
     let mut last = None;
+    let mut leave = None;
     loop {
-        let random = session.worker.random();
-        let server =
-            pick(pool, index, session, random, &tried).map_err(|fault| last.unwrap_or(fault))?;
-        session.chose(server);
+        let chosen = choose(pool, index, session, &tried).await;
+        let (server, held) = chosen.map_err(|fault| last.unwrap_or(fault))?;
+        session.chose(server, held);
         // From the first attempt on: it may be found down while we wait for it.
         let bond = (pool.on_marked_down == OnMarkedDown::Close)
             .then(|| place.bind_to(server.live.slot(), &session.link));
         let attempt = attempt(pool, server, session).await;
         let met = attempt.as_ref().map(|_| StatusCode::OK);
         passive::met(pool, server, met.map_err(|fault| *fault));
-        match attempt {
+        let fault = match attempt {
             Ok(stream) => return Ok(Reached { stream, bond }),
-            Err(fault) if session.attempts <= pool.retries => {
-                last = Some(fault);
-                tried.push(server.live.slot());
-            }
-            Err(fault) => return Err(fault),
+            Err(fault) => fault,
+        };
+        if !pool.retry.connect || session.attempts > pool.retries {
+            return Err(fault);
         }
+        if leave.is_none() {
+            leave = pool.retry().map_err(|()| fault)?;
+        }
+        last = Some(fault);
+        tried.push(server.live.slot());
+        session.in_flight = None;
     }
+}
+
+/// A server with a place for it.
+async fn choose<'a>(
+    pool: &'a PoolSite,
+    index: PoolIndex,
+    session: &mut Session,
+    tried: &Tried,
+) -> Result<(&'a Member, InFlight), Fault> {
+    let random = session.worker.random();
+    let server = pick(pool, index, session, random, tried)?;
+    let Some(limits) = &pool.limits else {
+        return Ok((server, server.live.enter()));
+    };
+    if let Some(place) = server.live.admit() {
+        return Ok((server, place));
+    }
+    session.stage = Stage::Queue;
+    let mut waited = Waited::default();
+    let asking = Asking {
+        index,
+        view: session,
+        random,
+        tried,
+        at_once: false,
+    };
+    let refused = Refused {
+        server,
+        stuck: false,
+    };
+    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
+    session.waited(waited);
+    turn
 }
 
 async fn attempt(pool: &PoolSite, server: &Member, session: &mut Session) -> Result<Stream, Fault> {

@@ -4,12 +4,14 @@
 //! A server keeps its slot for as long as anything refers to it, in whichever generation; then the slot is free again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::budget::Budget;
+use super::queue::Queue;
 use super::vitals::{Vitals, WHOLE};
 use crate::base::ids::Slot;
 use crate::config::checked::Passive;
@@ -45,8 +47,16 @@ pub struct LiveTable {
 #[derive(Default)]
 struct Names {
     known: HashMap<Identity, Weak<Server>>,
+    crews: HashMap<String, Weak<Crew>>,
     free: Vec<u32>,
     next: u32,
+}
+
+/// What the servers of one pool have in common, by the pool's name.
+#[derive(Default)]
+pub struct Crew {
+    pub queue: Queue,
+    pub(super) budget: Budget,
 }
 
 /// What makes a server the same one after a reload.
@@ -65,6 +75,9 @@ pub struct Server {
     pub vitals: Vitals,
     /// The weight without slow start, in 256ths.
     full_weight: AtomicU32,
+    /// Requests in flight at most; 0: any number.
+    limit: AtomicU32,
+    crew: Arc<Crew>,
 }
 
 impl LiveTable {
@@ -107,7 +120,10 @@ impl LiveTable {
         ] {
             counter.store(0, Relaxed);
         }
+        let crew = names.crew(&identity.pool);
         let server = Arc::new(Server {
+            limit: AtomicU32::new(0),
+            crew,
             identity: identity.clone(),
             slot: Slot(slot),
             table: self.clone(),
@@ -180,6 +196,21 @@ impl LiveTable {
             names.known.remove(&server.identity);
         }
         names.free.push(server.slot.0);
+        // This server's hold on it is the last.
+        if Arc::strong_count(&server.crew) == 1 {
+            names.crews.remove(&server.identity.pool);
+        }
+    }
+}
+
+impl Names {
+    fn crew(&mut self, pool: &str) -> Arc<Crew> {
+        if let Some(known) = self.crews.get(pool).and_then(Weak::upgrade) {
+            return known;
+        }
+        let crew = Arc::<Crew>::default();
+        self.crews.insert(pool.to_owned(), Arc::downgrade(&crew));
+        crew
     }
 }
 
@@ -231,27 +262,95 @@ impl Server {
         self.cell().weight.store(weight, Relaxed);
     }
 
+    pub fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    /// Requests in flight at most; 0: any number.
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Relaxed)
+    }
+
+    /// In force for those who come from now on; who waits hears of it by the queue's `look_again`.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Relaxed);
+    }
+
     /// A request went well, where the pool has rules for that.
-    pub fn succeeded(&self, rules: &Passive) {
-        self.vitals.succeeded(rules, self.table.now_ms());
+    pub fn succeeded(self: &Arc<Self>, rules: &Passive) {
+        if self.vitals.succeeded(rules, self.table.now_ms()) {
+            self.suspect();
+        }
     }
 
     /// A request failed in a way that counts.
     pub fn failed(self: &Arc<Self>, rules: &Passive) {
         if self.vitals.failed(rules, self.table.now_ms()) {
-            self.table
-                .suspects
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(self.clone());
-            self.table.suspected.notify_one();
+            self.suspect();
         }
     }
 
-    /// Counts a request as in flight until the guard is dropped.
+    /// Puts it on the list of those that are to be judged.
+    fn suspect(self: &Arc<Self>) {
+        self.table
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.clone());
+        self.table.suspected.notify_one();
+    }
+
+    /// Counts a request as in flight until the guard is dropped, whatever the limit.
     pub fn enter(self: &Arc<Self>) -> InFlight {
         self.cell().inflight.fetch_add(1, Relaxed);
-        InFlight(self.clone())
+        InFlight {
+            server: self.clone(),
+            tried: false,
+        }
+    }
+
+    /// The same, if there is a place, and nobody waits who may have it before.
+    pub fn admit(self: &Arc<Self>) -> Option<InFlight> {
+        let queue = &self.crew.queue;
+        self.admit_by(|| match self.limit() > 0 && queue.is_waited() {
+            false => self.take_place(),
+            true => queue.overtakes_nobody(self),
+        })
+    }
+
+    /// The same for one whose turn it is.
+    pub(super) fn admit_at_once(self: &Arc<Self>) -> Option<InFlight> {
+        self.admit_by(|| self.take_place())
+    }
+
+    fn admit_by(self: &Arc<Self>, place: impl FnOnce() -> bool) -> Option<InFlight> {
+        let tried = self.vitals.trial.begin()?;
+        if place() {
+            let server = self.clone();
+            return Some(InFlight { server, tried });
+        }
+        if tried {
+            self.vitals.trial.end();
+        }
+        None
+    }
+
+    /// As far as a glance tells.
+    pub(super) fn has_place(&self) -> bool {
+        let limit = self.limit();
+        limit == 0 || self.inflight() < limit
+    }
+
+    /// One compare-and-swap where there is a limit.
+    pub(super) fn take_place(&self) -> bool {
+        let inflight = &self.cell().inflight;
+        let limit = self.limit();
+        if limit == 0 {
+            inflight.fetch_add(1, Relaxed);
+            return true;
+        }
+        let taken = inflight.fetch_update(SeqCst, SeqCst, |now| (now < limit).then_some(now + 1));
+        taken.is_ok()
     }
 
     /// Tells the average of a time to first byte. Peak-sensitive: a slower answer counts at once, faster ones bit by bit.
@@ -280,11 +379,34 @@ impl Drop for Server {
 }
 
 /// A request in flight at a server.
-pub struct InFlight(Arc<Server>);
+pub struct InFlight {
+    server: Arc<Server>,
+    /// It is the one that is tried on a server that is on trial.
+    tried: bool,
+}
+
+impl InFlight {
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Its server, which it is at no more.
+    pub fn end(self) -> Arc<Server> {
+        self.server.clone()
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.cell().inflight.fetch_sub(1, Relaxed);
+        let server = &self.server;
+        if self.tried {
+            server.vitals.trial.end();
+        }
+        server.cell().inflight.fetch_sub(1, SeqCst);
+        // At one that has as many places as anybody wants nobody waits, but for its trial.
+        if (self.tried || server.limit() > 0) && server.crew.queue.is_waited() {
+            server.crew.queue.freed(server);
+        }
     }
 }
 

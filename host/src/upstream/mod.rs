@@ -1,7 +1,15 @@
-//! Servers as the whole process sees them: their live counters and their health, kept by identity across generations.
+//! Servers as the whole process sees them: their live counters and their health, kept by identity across generations; who waits
+//! for them, and how often they are tried.
 
+pub mod breaker;
+mod budget;
 pub mod live;
+pub mod queue;
 pub mod vitals;
 
-pub use live::{LiveTable, Server};
+#[cfg(test)]
+mod tests;
+
+pub use budget::Retrying;
+pub use live::{Crew, LiveTable, Server};
 pub use vitals::Vitals;

@@ -14,11 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::breaker::Trial;
 use crate::config::checked::Passive;
 use crate::hook::ServerState;
 
 /// The whole of a server's weight.
 pub const WHOLE: u32 = 256;
+
+/// Beside the numbers of the other states: ready, for one request at a time.
+const ON_TRIAL: u8 = 3;
 
 #[derive(Default)]
 pub struct Vitals {
@@ -36,6 +40,8 @@ pub struct Vitals {
     successes: AtomicU32,
     failures: AtomicU32,
     pub counts: Counts,
+    /// Whether it comes back from an ejection, request by request.
+    pub trial: Trial,
     last: Mutex<Option<LastProbe>>,
     met: Met,
 }
@@ -119,7 +125,7 @@ impl Vitals {
     /// What the data path and balancers go by.
     pub fn state(&self) -> ServerState {
         match self.state.load(Relaxed) {
-            0 => ServerState::Ready,
+            0 | ON_TRIAL => ServerState::Ready,
             1 => ServerState::Drain,
             _ => ServerState::Down,
         }
@@ -128,6 +134,7 @@ impl Vitals {
     /// False: it was so already.
     pub fn set_state(&self, state: ServerState) -> bool {
         let state = match state {
+            ServerState::Ready if self.trial.is_on() => ON_TRIAL,
             ServerState::Ready => 0,
             ServerState::Drain => 1,
             ServerState::Down => 2,
@@ -135,8 +142,13 @@ impl Vitals {
         self.state.swap(state, Relaxed) != state
     }
 
+    /// Whether somebody may be sent there: on trial, one at a time.
     pub fn is_ready(&self) -> bool {
-        self.state.load(Relaxed) == 0
+        match self.state.load(Relaxed) {
+            0 => true,
+            ON_TRIAL => self.trial.has_room(),
+            _ => false,
+        }
     }
 
     pub fn checked(&self) -> Checked {
@@ -158,6 +170,7 @@ impl Vitals {
     pub fn set_ejected(&self, ejected: bool) {
         self.ejected.store(ejected, Relaxed);
         if ejected {
+            self.trial.lift();
             self.counts.ejections.fetch_add(1, Relaxed);
         }
     }
@@ -235,8 +248,9 @@ impl Vitals {
             .clone()
     }
 
-    /// A request went well. Costs a load where nothing went wrong before, and no failure rate is watched.
-    pub fn succeeded(&self, rules: &Passive, now_ms: u32) {
+    /// A request went well. Costs two loads where nothing went wrong before, and no failure rate is watched. True: a trial is
+    /// over with it, which is to be judged.
+    pub fn succeeded(&self, rules: &Passive, now_ms: u32) -> bool {
         if self.met.row.load(Relaxed) != 0 {
             self.met.row.store(0, Relaxed);
         }
@@ -244,11 +258,14 @@ impl Vitals {
             self.met.window(rules, now_ms);
             self.met.requests.fetch_add(1, Relaxed);
         }
+        self.trial.is_on() && self.trial.succeeded()
     }
 
     /// A request failed. True: it is to be put on the list of suspects, and is not there yet.
     pub fn failed(&self, rules: &Passive, now_ms: u32) -> bool {
-        let suspect = self.met.row_is_long(rules, now_ms) | self.met.rate_is_high(rules, now_ms);
+        let suspect = self.met.row_is_long(rules, now_ms)
+            | self.met.rate_is_high(rules, now_ms)
+            | (self.trial.is_on() && self.trial.failed());
         suspect && !self.ejected.load(Relaxed) && !self.met.suspected.swap(true, Relaxed)
     }
 
@@ -309,6 +326,7 @@ mod tests {
             eject: Duration::from_secs(30),
             max_eject: Duration::from_secs(300),
             max_ejected: 50,
+            trials: 0,
             on: Default::default(),
         }
     }

@@ -174,6 +174,7 @@ pub(super) fn passive(written: &written::Passive) -> Passive {
         eject,
         max_eject: written.max_eject.value.0.max(eject),
         max_ejected: written.max_ejected.value.0,
+        trials: written.trials.value.0 as u32,
         on,
     }
 }

@@ -16,6 +16,7 @@ mod names;
 mod plugins;
 pub(super) mod pools;
 mod process;
+mod retries;
 pub(super) mod routes;
 mod shared;
 mod tls;

@@ -44,8 +44,13 @@ impl Check<'_> {
                 send: timeouts.send.value.0,
                 first_byte: timeouts.first_byte.value.0,
                 between_bytes: timeouts.between_bytes.value.0,
+                queue: timeouts.queue.value.0,
+                total: timeouts.total.value.0,
             },
             retries: written.retries.value.0 as u32,
+            retry: Arc::new(self.retry(written)),
+            when_full: written.when_full.value,
+            max_queue: written.max_queue.value.0 as usize,
             http: written.http.value,
             health: written
                 .health
@@ -167,13 +172,6 @@ impl Check<'_> {
             self.check_for_servers(written);
             return Vec::new();
         };
-        if list.value.is_empty() && written.servers_file.is_absent() {
-            self.problem(Problem::at(
-                list.span.clone(),
-                "a pool without servers can answer nothing",
-                "add one: servers = [{ address = \"10.0.0.7:8080\" }]",
-            ));
-        }
         let mut listed = Listed {
             folder: self.source.folder(),
             problems: self.problems,
@@ -314,6 +312,10 @@ pub(in crate::config) fn server(written: &written::Server, folder: &Path) -> Ser
         resolved_from: None,
         weight: written.weight.value.0 as u32,
         backup: written.backup.value,
+        max_connections: written
+            .max_connections
+            .given()
+            .map_or(0, |most| most.value.0 as u32),
         labels: labels
             .map(|(key, text)| (key.value.clone(), text.value.value.clone()))
             .collect(),

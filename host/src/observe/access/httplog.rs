@@ -13,7 +13,7 @@
 //! ```
 //!
 //! What does not exist here is said as HAProxy says that there is none: captured cookies `-`, the cookie half of the
-//! termination state `--`, queues and beconn 0. Connections are those of the worker, as HAProxy's would be those of its process.
+//! termination state `--`, beconn 0. Connections are those of the worker, as HAProxy's would be those of its process.
 
 use std::time::Duration;
 
@@ -123,7 +123,10 @@ fn load(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text::number(out, request.server_in_flight.into());
     out.push(b'/');
     text::number(out, request.attempts.saturating_sub(1).into());
-    out.extend_from_slice(b" 0/0");
+    out.push(b' ');
+    text::number(out, request.queued.at_server.into());
+    out.push(b'/');
+    text::number(out, request.queued.at_pool.into());
 }
 
 fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {

@@ -105,6 +105,8 @@ impl Setup {
                 send: LONG,
                 first_byte: LONG,
                 between_bytes: LONG,
+                queue: LONG,
+                total: Duration::ZERO,
             },
             trusted: Vec::new(),
             hold: Arc::new(()),

@@ -1,0 +1,167 @@
+//! A server that has no place for a request, since it has as many as it may (`max-connections`) or is on trial: another is asked
+//! for, and where there is none that has a place, the request waits in line, first come, first served, on whatever worker it is.
+//!
+//! ```text
+//! picked ─► place? ──no──► another? ──no──► line of the pool ──► the first place that falls free
+//!                   sticky ───────────────► line of that server ─► its next place
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::pick::{Tried, pick};
+use super::site::{Limits, Member, PoolSite};
+use crate::base::event::Queued;
+use crate::base::ids::PoolIndex;
+use crate::config::checked::WhenFull;
+use crate::hook::RequestView;
+use crate::upstream::live::InFlight;
+use crate::upstream::queue::{Call, Wait, Wants};
+
+/// How often the balancer is asked for a server instead of one that is full, before the servers are taken in turn: it may be a
+/// plugin, and there may be a thousand.
+const SECOND_THOUGHTS: usize = 3;
+
+/// Who asks.
+pub struct Asking<'a> {
+    pub index: PoolIndex,
+    pub view: &'a dyn RequestView,
+    pub random: u64,
+    pub tried: &'a [crate::base::ids::Slot],
+    /// A place that falls free later is of no use to it.
+    pub at_once: bool,
+}
+
+/// A server that had no place.
+pub struct Refused<'a> {
+    pub server: &'a Member,
+    /// The user belongs there.
+    pub stuck: bool,
+}
+
+/// What became of a wait.
+#[derive(Default)]
+pub struct Waited {
+    /// Some: there was one.
+    pub time: Option<Duration>,
+    pub behind: Queued,
+}
+
+type Turn<'a> = (&'a Member, InFlight);
+
+/// A server with a place, after one had none.
+pub async fn another<'a>(
+    pool: &'a PoolSite,
+    limits: &Limits,
+    asking: &Asking<'_>,
+    refused: Refused<'a>,
+    waited: &mut Waited,
+) -> Result<Turn<'a>, Fault> {
+    let begun = Instant::now();
+    let waiting = wait(pool, limits, asking, refused, waited);
+    let turn = tokio::time::timeout(pool.timeouts.queue, waiting).await;
+    if waited.time.is_some() {
+        let time = begun.elapsed();
+        waited.time = Some(time);
+        if let Some(crew) = &limits.crew {
+            crew.queue.count_wait(time);
+        }
+    }
+    turn.unwrap_or(Err(Fault::QueueTimeout(later(pool))))
+}
+
+async fn wait<'a>(
+    pool: &'a PoolSite,
+    limits: &Limits,
+    asking: &Asking<'_>,
+    refused: Refused<'a>,
+    waited: &mut Waited,
+) -> Result<Turn<'a>, Fault> {
+    let mut wanted =
+        (refused.stuck || limits.when_full == WhenFull::Wait).then_some(refused.server);
+    let mut first = Some(refused.server);
+    let mut ticket = None;
+    // Servers that this generation does not know.
+    let mut strange = Tried::new();
+    loop {
+        if wanted.is_none()
+            && let Some(turn) = with_room(pool, asking, first.take())?
+        {
+            return Ok(turn);
+        }
+        let crew = limits.crew.as_ref().ok_or(Fault::NoServer)?;
+        if asking.at_once {
+            return Err(Fault::NoServer);
+        }
+        let not: Tried = asking.tried.iter().chain(&strange).copied().collect();
+        let wants = match wanted {
+            Some(server) => Wants::Server(&server.live),
+            None => Wants::Any { not: &not },
+        };
+        let Ok(wait) = crew.wait(&wants, limits.max_queue, ticket) else {
+            if wanted.take().is_some() && refused.stuck {
+                continue;
+            }
+            return Err(Fault::QueueFull(later(pool)));
+        };
+        waited.begin(&wait, &wants);
+        ticket = Some(wait.ticket());
+        match wait.await {
+            // All are down.
+            Call::Elsewhere if wanted.is_none() => {
+                return with_room(pool, asking, None)?.ok_or(Fault::NoServer);
+            }
+            Call::Elsewhere => wanted = None,
+            Call::Admitted(place) => match pool.member(place.server().slot()) {
+                Some(server) => return Ok((server, place)),
+                None => strange.push(place.server().slot()),
+            },
+        }
+    }
+}
+
+/// A server that has a place, by the balancer as long as it is patient. None: none has.
+fn with_room<'a>(
+    pool: &'a PoolSite,
+    asking: &Asking<'_>,
+    full: Option<&Member>,
+) -> Result<Option<Turn<'a>>, Fault> {
+    let mut passed: Tried = asking.tried.into();
+    passed.extend(full.map(|server| server.live.slot()));
+    for _ in 0..SECOND_THOUGHTS {
+        let picked = pick(pool, asking.index, asking.view, asking.random, &passed);
+        let Ok(server) = picked else { break };
+        if pool.is_spare(server, asking.tried) {
+            break;
+        }
+        if let Some(place) = server.live.admit() {
+            return Ok(Some((server, place)));
+        }
+        passed.push(server.live.slot());
+    }
+    match pool.in_turn_with_room(asking.tried) {
+        Some(turn) => Ok(Some(turn)),
+        // Nobody waits for what can't come.
+        None if pool.may_have_room(asking.tried) => Ok(None),
+        None => Err(Fault::NoServer),
+    }
+}
+
+impl Waited {
+    fn begin(&mut self, wait: &Wait, wants: &Wants<'_>) {
+        if self.time.replace(Duration::ZERO).is_some() {
+            return;
+        }
+        let ahead = u32::try_from(wait.ahead).unwrap_or(u32::MAX);
+        match wants {
+            Wants::Server(_) => self.behind.at_server = ahead,
+            Wants::Any { .. } => self.behind.at_pool = ahead,
+        }
+    }
+}
+
+/// Seconds after which it is worth to ask again: by then all that wait now are served, or have given up.
+fn later(pool: &PoolSite) -> u16 {
+    let seconds = pool.timeouts.queue.as_millis().div_ceil(1000);
+    u16::try_from(seconds).unwrap_or(u16::MAX)
+}
