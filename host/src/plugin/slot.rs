@@ -48,7 +48,7 @@ pub struct WorkerPlugin {
     known: Known,
     place: RefCell<Place>,
     /// For probes that run beside the one that has the seat's instance.
-    spares: RefCell<Vec<Box<Ready>>>,
+    spares: RefCell<Vec<Ready>>,
 }
 
 struct Place {
@@ -189,7 +189,7 @@ impl WorkerPlugin {
         }
         match std::mem::replace(&mut place.seat, Seat::Lent) {
             Seat::Seated(ready) => Ok(Some(ready)),
-            Seat::Lent => Ok(self.spares.borrow_mut().pop()),
+            Seat::Lent => Ok(self.spares.borrow_mut().pop().map(Box::new)),
             other => {
                 place.seat = other;
                 Err(Failure::Unavailable)
@@ -203,7 +203,7 @@ impl WorkerPlugin {
         let mut spares = self.spares.borrow_mut();
         match place.seat {
             Seat::Lent => place.seat = Seat::Seated(ready),
-            _ if spares.len() < MOST_SPARES => spares.push(ready),
+            _ if spares.len() < MOST_SPARES => spares.push(*ready),
             _ => {}
         }
     }
