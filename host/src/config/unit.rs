@@ -103,7 +103,7 @@ impl<const LEAST: u64, const MOST: u64> FromText for Span<LEAST, MOST> {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(us|ms|s|m|h|d)$" })
+        json_schema!({ "type": "string", "pattern": "^(0|[0-9]+(us|ms|s|m|h|d))$" })
     }
 
     fn number_remedy(number: &str) -> Option<String> {
@@ -130,7 +130,7 @@ impl<const LEAST: u64, const MOST: u64> FromText for Size<LEAST, MOST> {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+([kKMG]B|B|[kKMG]iB)$" })
+        json_schema!({ "type": "string", "pattern": "^(0|[0-9]+([kKMG]B|B|[kKMG]iB))$" })
     }
 
     fn number_remedy(number: &str) -> Option<String> {
@@ -141,13 +141,17 @@ impl<const LEAST: u64, const MOST: u64> FromText for Size<LEAST, MOST> {
     }
 }
 
-/// Digits and a unit, without space, sign or fraction.
+/// Digits and a unit, without space, sign or fraction; "0" alone.
 fn parse(text: &str, units: &[(&str, u64)], names: &str, example: &str) -> Result<u64, Fault> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
         let remedy = format!("write digits and a unit: {example:?}");
         return Err(Fault::new("does not begin with a number", remedy));
+    }
+    // Nothing is nothing, of whatever.
+    if text == "0" {
+        return Ok(0);
     }
     if unit.is_empty() {
         let remedy = format!("add a unit, {names}: {example:?}");
@@ -235,6 +239,7 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(span("0s"), Ok(Duration::ZERO));
+        assert_eq!(span("0"), Ok(Duration::ZERO));
         assert_eq!(span("5us"), Ok(Duration::from_micros(5)));
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(span("2s"), Ok(Duration::from_secs(2)));
@@ -265,6 +270,7 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(bytes("0B"), Ok(0));
+        assert_eq!(bytes("0"), Ok(0));
         assert_eq!(bytes("16KiB"), Ok(16 << 10));
         assert_eq!(bytes("16MiB"), Ok(16 << 20));
         assert_eq!(bytes("1GiB"), Ok(1 << 30));
