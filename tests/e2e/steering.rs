@@ -315,7 +315,7 @@ fn its_tables_are_haproxys() {
     );
     let pool = format!(
         "[[pool]]\nname = \"app\"\nbalancer = \"first\"\nhealth = {{ interval = \"50ms\" }}\nservers = [{}, {down}]\n",
-        server(&a, ", weight = 7")
+        server(&a, ", weight = 7, max-connections = 9")
     );
     let proxy = with_socket(&(listener("web", "pool = \"app\"") + &pool));
     wait_until("its probes know", || state(&proxy, 1) == "down");
@@ -340,11 +340,14 @@ fn its_tables_are_haproxys() {
     );
     let up = row(&stat, "app", "web1");
     let seen = [
-        "status", "stot", "weight", "uweight", "act", "type", "hrsp_2xx", "addr",
+        "status", "stot", "weight", "uweight", "act", "type", "hrsp_2xx", "qcur", "slim", "addr",
     ]
     .map(|name| &*up[name]);
     let address = a.address().to_string();
-    assert_eq!(seen, ["UP", "3", "7", "7", "1", "2", "3", &address]);
+    assert_eq!(
+        seen,
+        ["UP", "3", "7", "7", "1", "2", "3", "0", "9", &address]
+    );
     let gone = row(&stat, "app", "web2");
     assert_eq!((&*gone["status"], &*gone["stot"]), ("DOWN", "0"));
     assert_ne!(gone["chkfail"], "0");

@@ -104,7 +104,9 @@ fn of_server(pool: &PoolStatus, server: &ServerStatus, metrics: &Metrics<'_>) ->
     ];
     let served = served(metrics, &of);
     Row::new(&pool.name, &server.name)
+        .set("qcur", server.queued)
         .set("scur", server.in_flight)
+        .set("slim", server.max_connections.map(f64::from))
         .set("stot", served)
         .set("lbtot", served)
         .answers(metrics, &of)
@@ -126,7 +128,9 @@ fn backend(pool: &PoolStatus, metrics: &Metrics<'_>) -> Row {
     let served = served(metrics, &of);
     let usable = || pool.servers.iter().filter(|server| server.state == "ready");
     let weight: f64 = usable().map(|server| server.effective_weight).sum();
+    let at_servers: usize = pool.servers.iter().map(|server| server.queued).sum();
     Row::new(&pool.name, "BACKEND")
+        .set("qcur", pool.queued + at_servers)
         .set(
             "scur",
             pool.servers.iter().map(|s| s.in_flight).sum::<u32>(),

@@ -12,7 +12,7 @@ use crate::upstream::vitals::Wanted;
 /// `COMMAND` and what it does, as `help` tells it.
 const KNOWN: [(&str, &str); 14] = [
     (
-        "add server <pool>/<server> <address> [weight <n>] [backup] [enabled]",
+        "add server <pool>/<server> <address> [weight <n>] [maxconn <n>] [backup] [enabled]",
         "add a server, in maintenance unless `enabled`",
     ),
     (
@@ -172,6 +172,14 @@ fn added((pool, name): (&str, &str), address: &str, more: &[&str]) -> Result<Cha
                 let weight = weight.ok_or("'weight' expects a number from 0 to 256.")?;
                 server.insert("weight".into(), weight.into());
             }
+            "maxconn" => {
+                let most = words.next().and_then(|most| most.parse::<u64>().ok());
+                let most = most.ok_or("'maxconn' expects a number.")?;
+                // 0 is HAProxy's word for none.
+                if most > 0 {
+                    server.insert("max-connections".into(), most.into());
+                }
+            }
             "backup" => {
                 server.insert("backup".into(), Value::Bool(true));
             }
@@ -181,7 +189,7 @@ fn added((pool, name): (&str, &str), address: &str, more: &[&str]) -> Result<Cha
             "check" => {}
             other => {
                 return Err(format!(
-                    "'add server' does not know '{}' here: it takes 'weight', 'backup', 'enabled' and 'disabled'; all else is the pool's.",
+                    "'add server' does not know '{}' here: it takes 'weight', 'maxconn', 'backup', 'enabled' and 'disabled'; all else is the pool's.",
                     other.escape_default()
                 ));
             }
@@ -236,13 +244,14 @@ mod tests {
             pool,
             server,
             wanted,
-        }) = add(&["check", "weight", "5", "backup"])
+        }) = add(&["check", "weight", "5", "maxconn", "9", "backup"])
         else {
             panic!("it is a server");
         };
         assert_eq!((pool.as_str(), wanted), ("app", Wanted::Maint));
-        let json =
-            serde_json::json!({ "name": "web3", "address": "h:1", "weight": 5, "backup": true });
+        let json = serde_json::json!({
+            "name": "web3", "address": "h:1", "weight": 5, "max-connections": 9, "backup": true,
+        });
         assert_eq!(Value::Object(server), json);
         assert!(matches!(
             add(&["enabled"]),
@@ -251,6 +260,6 @@ mod tests {
                 ..
             })
         ));
-        assert!(add(&["weight", "x"]).is_err() && add(&["maxconn", "3"]).is_err());
+        assert!(add(&["weight", "x"]).is_err() && add(&["maxconn", "x"]).is_err());
     }
 }

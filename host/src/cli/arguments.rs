@@ -171,11 +171,14 @@ pub enum CtlCommand {
     Add {
         /// POOL/SERVER
         server: String,
-        /// HOST:PORT, or unix:PATH
+        /// IP:PORT, or unix:PATH
         address: String,
         /// 0 to 256
         #[arg(long)]
         weight: Option<u32>,
+        /// Requests that it may have at a time, in tcp mode connections; further ones wait
+        #[arg(long)]
+        max_connections: Option<u32>,
         /// Used only when no other server is usable
         #[arg(long)]
         backup: bool,

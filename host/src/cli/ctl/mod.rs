@@ -48,6 +48,7 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
             server,
             address,
             weight,
+            max_connections,
             backup,
             label,
             state,
@@ -56,6 +57,9 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
             written["labels"] = labels(&label)?;
             if let Some(weight) = weight {
                 written["weight"] = weight.into();
+            }
+            if let Some(most) = max_connections {
+                written["max-connections"] = most.into();
             }
             add(&proxy, &server, written)
         }
