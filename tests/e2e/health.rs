@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use tidegate_tests::{Load, Origin, Proxy, listener, pool, reply, send, wait_until};
+use tidegate_tests::{
+    Authority, Front, Load, Origin, Proxy, Server, listener, pool, reply, send, wait_until,
+};
 
 const QUICK: &str =
     "health = { path = \"/health\", interval = \"30ms\", timeout = \"300ms\", fall = 2 }";
@@ -597,6 +599,117 @@ impl Patient {
         let requests = self.origin.requests();
         requests.iter().filter(|r| r.target() != "/health").count()
     }
+}
+
+/// Speaks gRPC's health protocol: `store` is well, `till` is not, and nothing is known of others.
+const GRPC: &str = r#"
+import grpc, time
+from concurrent import futures
+def check(request, context):
+    service = request[2:].decode()
+    if service == "store": return b"\x08\x01"
+    if service == "till": return b"\x08\x02"
+    if service: context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+    return b"\x08\x01"
+methods = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+server = grpc.server(futures.ThreadPoolExecutor(4))
+server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)])
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+time.sleep(600)
+"#;
+
+#[test]
+fn grpcs_health_protocol_is_asked_by_service() {
+    let (grpc, plain) = (Server::start(GRPC), Origin::named("h1"));
+    let pool = |name: &str, service: &str, address: SocketAddr| {
+        format!(
+            "[[pool]]\nname = \"{name}\"\nhttp = \"h2\"\nservers = [{{ name = \"{name}\", address = \"{address}\" }}]\n\
+             health = {{ type = \"grpc\", {service} interval = \"50ms\", rise = 1, fall = 1 }}\n"
+        )
+    };
+    let pools = [
+        ("whole", ""),
+        ("store", "service = \"store\","),
+        ("till", "service = \"till\","),
+        ("attic", "service = \"attic\","),
+    ];
+    let mut config = listener("web", "pool = \"whole\"");
+    for (name, service) in pools {
+        config += &pool(name, service, grpc.address());
+    }
+    config += &pool("mute", "", plain.address());
+    let proxy = Proxy::start(config);
+    for (server, state, says) in [
+        ("whole", "ready", "SERVING"),
+        ("store", "ready", "SERVING"),
+        ("till", "down", "NOT_SERVING"),
+        (
+            "attic",
+            "down",
+            "grpc-status 5: it does not know the service",
+        ),
+        ("mute", "down", "speaks no HTTP/2"),
+    ] {
+        wait_until(&format!("{server}: {says}"), || {
+            let found = anywhere(&proxy, server);
+            found["state"] == state && found["last_probe"] == says
+        });
+    }
+}
+
+/// In the pool's own protocol.
+#[test]
+fn an_http_probe_of_an_h2_pool_speaks_http_2() {
+    let server = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def ended(self, stream, request): self.answer(stream, request[':path'].encode())\n\
+         serve(C)",
+    );
+    let proxy = Proxy::start(format!(
+        "{}[[pool]]\nname = \"app\"\nhttp = \"h2\"\nservers = [{{ name = \"a\", address = \"{}\" }}]\n\
+         health = {{ path = \"/well\", body = \"/well\", interval = \"50ms\" }}\n",
+        listener("web", "pool = \"app\""),
+        server.address()
+    ));
+    wait_until("it is well", || {
+        of(&proxy, "a")["last_probe"] == "status 200, the body fits"
+    });
+    assert_eq!(of(&proxy, "a")["state"], "ready");
+}
+
+/// What is passed through is others' to believe; that TLS is spoken there can be seen.
+#[test]
+fn a_tls_probe_wants_tls_and_believes_anybody() {
+    let (origin, ca) = (Origin::named("a"), Authority::new("ca"));
+    let front = Front::of(origin.address(), &ca.issue(&["nobody.test"]));
+    let pool = format!(
+        "[[pool]]\nname = \"app\"\nhealth = {{ type = \"tls\", interval = \"50ms\", fall = 1 }}\nservers = [\
+         {{ name = \"secure\", address = \"{}\" }}, {{ name = \"plain\", address = \"{}\" }}]\n",
+        front.address(),
+        origin.address()
+    );
+    let proxy = Proxy::start(listener("web", "mode = \"tcp\"\npool = \"app\"") + &pool);
+    wait_until("TLS is met", || {
+        of(&proxy, "secure")["last_probe"] == "speaks TLS"
+    });
+    wait_until("no TLS is met", || {
+        let plain = of(&proxy, "plain");
+        plain["state"] == "down" && plain["last_probe"] == "the server speaks no TLS there"
+    });
+    assert_eq!(of(&proxy, "secure")["state"], "ready");
+}
+
+/// Of whichever pool.
+fn anywhere(proxy: &Proxy, server: &str) -> serde_json::Value {
+    let status = proxy.status();
+    let pools = status["pools"].as_array().unwrap().iter();
+    let mut servers = pools.flat_map(|pool| pool["servers"].as_array().unwrap());
+    servers
+        .find(|known| known["name"] == server)
+        .unwrap()
+        .clone()
 }
 
 fn site(lines: &str, all: &[Patient]) -> String {

@@ -469,6 +469,10 @@ pub struct PoolTls {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     pub kind: ProbeKind,
+    /// Requests are sent over HTTP/2, as the pool's are.
+    pub http2: bool,
+    /// Whose health is asked for over gRPC; empty: the whole server's.
+    pub service: String,
     /// With its query.
     pub path: String,
     pub method: String,
@@ -496,6 +500,10 @@ pub enum ProbeKind {
     Http,
     /// Whether it can be connected to.
     Tcp,
+    /// Whether it speaks TLS.
+    Tls,
+    /// gRPC's health protocol.
+    Grpc,
     /// A plugin speaks with it.
     Plugin,
 }

@@ -32,7 +32,7 @@ pub(super) enum FailureKind {
     Status(u16),
 }
 
-words!(ProbeKind, "is no kind of probe", "type", "http" => ProbeKind::Http, "tcp" => ProbeKind::Tcp);
+words!(ProbeKind, "is no kind of probe", "type", "http" => ProbeKind::Http, "tcp" => ProbeKind::Tcp, "tls" => ProbeKind::Tls, "grpc" => ProbeKind::Grpc);
 
 /// After what a request is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -376,7 +376,7 @@ table! {
 table! {
     /// Probes that find out whether each server is up. A new server counts as up until its first probe, which decides alone. A change is logged with its reason.
     Health as "a pool's health" {
-        /// http: a request, and its answer is looked at; tcp: it is enough that the server can be connected to.
+        /// http: a request, in the pool's protocol, and its answer is looked at; tcp: it is enough that the server can be connected to; tls: it must speak TLS, as the pool's `tls` has it, or with any certificate where the pool has none (HAProxy's `option ssl-hello-chk`); grpc: gRPC's health protocol (`grpc.health.v1.Health/Check`) must say SERVING, which needs `http = "h2"`.
         r#type: ProbeKind, default("http");
         /// Path and query of the request. HAProxy's `http-check send uri`.
         path: ProbePath, default("/");
@@ -386,6 +386,8 @@ table! {
         host: Text, optional;
         /// More headers by name.
         headers: Map<Text>, default({});
+        /// The service whose health is asked for where `type` is grpc. Absent: the server as a whole.
+        service: Text, optional;
         /// Statuses that mean up: "200", "200-399", or a list of such. HAProxy's `http-check expect status`.
         expect: OneOrMany<StatusRange>, default("200-399");
         /// What the first 64 KiB of the body must hold. HAProxy's `http-check expect string`.

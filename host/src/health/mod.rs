@@ -7,6 +7,7 @@
 //! told of it is told by the pool's name.
 
 mod eject;
+mod grpc;
 mod judge;
 mod probe;
 mod ramp;

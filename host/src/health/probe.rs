@@ -1,6 +1,7 @@
 //! One probe: a connection of its own, and for HTTP a request whose answer is held against what is expected; or a plugin that
 //! speaks over it.
 
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 
@@ -8,16 +9,18 @@ use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{Method, Version};
 use tokio::io::AsyncWriteExt;
 
-use super::Reach;
+use super::{Reach, grpc};
 use crate::config::checked::{Probe, ProbeKind};
 use crate::hook::{Failure, HealthPlugin, Judgement, ProbeTarget, Probed};
 use crate::http::client::{Answer, Connection, Why};
+use crate::http::h2::mux::Mux;
 use crate::http::{Body, Fields, RequestHead, Target};
 use crate::net::{self, Stream, proxy};
+use crate::tls;
 use crate::upstream::live::Identity;
 
 /// Bytes of a body that are looked at.
-const LOOKED_AT: usize = 64 << 10;
+pub(super) const LOOKED_AT: usize = 64 << 10;
 
 /// What was seen: it is up, or why it is not.
 pub type Verdict = Result<String, String>;
@@ -71,6 +74,7 @@ async fn ask(
         Err(error) => return Ok(Seen::nothing(Err(lower(&error.to_string())))),
     };
     let socket = match &reach.tls {
+        None if settings.kind == ProbeKind::Tls => return Ok(greeted(socket, &at, reach).await),
         None => socket,
         Some(tls) => match tls.secure(socket).await {
             Ok(secured) => secured,
@@ -79,6 +83,8 @@ async fn ask(
     };
     Ok(match settings.kind {
         ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
+        ProbeKind::Tls => Seen::nothing(Ok("speaks TLS".to_owned())),
+        ProbeKind::Grpc => Seen::nothing(grpc::ask(socket, settings, host).await),
         ProbeKind::Http => match request_over(socket, settings, host).await {
             Ok(answer) => look_at(settings, answer, plugin.is_some()).await,
             Err(words) => Seen::nothing(Err(words)),
@@ -155,10 +161,25 @@ fn is_our_own(error: &io::Error) -> bool {
     ours.iter().any(|own| number == Some(own.raw_os_error()))
 }
 
+/// Where the pool speaks no TLS itself, because it is passed through.
+async fn greeted(socket: Stream, at: &str, reach: &Reach) -> Seen {
+    let written = reach.host.as_deref().unwrap_or(at);
+    let host = written.rsplit_once(':').map_or(written, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let greeted = tls::client::greet(socket, host).await;
+    Seen::nothing(match greeted {
+        Ok(()) => Ok("speaks TLS".to_owned()),
+        Err(failed) => Err(failed.to_string()),
+    })
+}
+
 async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Result<Answer, String> {
+    let request = request(settings, address);
+    if settings.http2 {
+        return over_http2(socket, &request, Body::empty()).await;
+    }
     // The connection is for this probe alone, so its home is nobody's.
     let home = Rc::default();
-    let request = request(settings, address);
     let answer = Connection::open(socket)
         .send(home, &request, Body::empty(), false, None, |_| {})
         .await;
@@ -168,7 +189,25 @@ async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Result
     })
 }
 
-fn request(settings: &Probe, address: &str) -> RequestHead {
+/// On a connection that is this probe's alone.
+pub(super) async fn over_http2(
+    socket: Stream,
+    request: &RequestHead,
+    body: Body,
+) -> Result<Answer, String> {
+    let mux = Mux::default();
+    let connection = mux.take(async || Ok::<_, Infallible>(socket)).await;
+    let Ok(connection) = connection else {
+        return Err("speaks no HTTP/2".to_owned());
+    };
+    let answer = connection.send(request, body, None, |_| {}).await;
+    answer.map_err(|failed| match failed.why {
+        Why::Closed | Why::Refused => "closed without an answer".to_owned(),
+        _ => "the answer is no HTTP response".to_owned(),
+    })
+}
+
+pub(super) fn request(settings: &Probe, address: &str) -> RequestHead {
     let mut fields = Fields::new();
     fields.set(&HOST, settings.host.as_deref().unwrap_or(address));
     fields.set(

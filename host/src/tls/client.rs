@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -151,6 +151,23 @@ impl Connector {
     pub fn identity(&self) -> &str {
         &self.identity
     }
+}
+
+/// Whether somebody speaks TLS there, whoever it is: what is passed through to him is others' to believe. `host` is whom to ask for.
+pub async fn greet(socket: Stream, host: &str) -> Result<(), Failed> {
+    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+        let builder = ClientConfig::builder_with_provider(PROVIDER.clone());
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("the provider has their ciphers");
+        let builder = builder.dangerous();
+        let builder = builder.with_custom_certificate_verifier(Arc::new(Anybody));
+        Arc::new(builder.with_no_client_auth())
+    });
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|error| Failed(io::Error::other(error)))?;
+    let greeted = TlsConnector::from(CONFIG.clone()).connect(name, socket);
+    greeted.await.map(drop).map_err(Failed)
 }
 
 /// What to know of a server's certificate that was refused.

@@ -11,7 +11,7 @@ use crate::config::text::Text;
 use crate::config::written;
 
 impl Check<'_> {
-    pub(super) fn probe(&mut self, written: &written::Health) -> Probe {
+    pub(super) fn probe(&mut self, written: &written::Health, http2: bool) -> Probe {
         let interval = written.interval.value.0;
         self.no_answer_is_looked_at(written);
         self.only_the_prober_speaks(written);
@@ -24,6 +24,11 @@ impl Check<'_> {
         }
         Probe {
             kind: kind(written),
+            http2,
+            service: written
+                .service
+                .given()
+                .map_or(String::new(), |service| service.value.value.clone()),
             path: written.path.value.0.clone(),
             method: written.method.value.0.clone(),
             host: written.host.given().map(|host| host.value.value.clone()),
@@ -56,17 +61,28 @@ impl Check<'_> {
         }
     }
 
-    /// A TCP probe has no answer that a status or body could be expected of.
+    /// Other probes have no answer that a status or body could be expected of.
     fn no_answer_is_looked_at(&mut self, written: &written::Health) {
-        if written.r#type.value != ProbeKind::Tcp {
-            return;
+        let kind = written.r#type.value;
+        if let Some(service) = written.service.given().filter(|_| kind != ProbeKind::Grpc) {
+            self.problem(Problem::at(
+                service.span.clone(),
+                "`service` is asked for by gRPC alone",
+                "leave it out, or write type = \"grpc\"",
+            ));
         }
+        let word = match kind {
+            ProbeKind::Tcp => "tcp",
+            ProbeKind::Tls => "tls",
+            ProbeKind::Grpc => "grpc",
+            ProbeKind::Http | ProbeKind::Plugin => return,
+        };
         let body = written.body.given().map(|key| &key.span);
         let pattern = written.body_pattern.given().map(|key| &key.span);
         if let Some(span) = body.or(pattern) {
             self.problem(Problem::at(
                 span.clone(),
-                "a tcp probe gets no body",
+                format!("a {word} probe gets no body"),
                 "leave it out, or write type = \"http\"",
             ));
         }
@@ -83,6 +99,7 @@ impl Check<'_> {
             ("method", Some(&written.method.span)),
             ("host", written.host.given().map(|key| &key.span)),
             ("headers", Some(&written.headers.span)),
+            ("service", written.service.given().map(|key| &key.span)),
             ("expect", Some(&written.expect.span)),
             ("body", written.body.given().map(|key| &key.span)),
             (

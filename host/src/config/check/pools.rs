@@ -28,6 +28,7 @@ impl Check<'_> {
         let servers = self.servers(written);
         let discovered = self.discovered(written, &servers);
         self.check_http2(written);
+        self.check_grpc_probe(written);
         self.check_probed_port(written);
         self.check_watched(written);
         let timeouts = &written.timeouts.value;
@@ -55,7 +56,7 @@ impl Check<'_> {
             health: written
                 .health
                 .given()
-                .map(|h| Arc::new(self.probe(&h.value))),
+                .map(|h| Arc::new(self.probe(&h.value, written.http.value == HttpVersion::Http2))),
             judge: self.judge(written, name, uses),
             prober: self.prober(written, name, uses),
             passive: written.passive.given().map(|p| Arc::new(passive(&p.value))),
@@ -91,15 +92,16 @@ impl Check<'_> {
                 "take out `proxy-protocol`, or write http = \"1.1\"",
             ));
         }
-        let probe = written
-            .health
-            .given()
-            .filter(|probe| health::kind(&probe.value) == ProbeKind::Http);
-        if let Some(probe) = probe {
+    }
+
+    fn check_grpc_probe(&mut self, written: &written::Pool) {
+        let probe = written.health.given();
+        let probe = probe.filter(|probe| health::kind(&probe.value) == ProbeKind::Grpc);
+        if let Some(probe) = probe.filter(|_| written.http.value != HttpVersion::Http2) {
             self.problem(Problem::at(
                 probe.span.clone(),
-                "probes of the type http speak HTTP/1.1, which servers of h2 need not",
-                "write type = \"tcp\" in `health`",
+                "gRPC is spoken over HTTP/2 alone",
+                "write http = \"h2\" in the pool, or another type in `health`",
             ));
         }
     }
