@@ -255,15 +255,15 @@ fn below_the_panic_threshold_all_are_used() {
 #[test]
 fn a_server_that_fails_requests_is_ejected_and_comes_back() {
     let all = ["a", "b", "c"].map(Patient::new);
-    let passive = "passive = { max-fails = 3, eject = \"300ms\", on = [\"connect\", \"5xx\"] }";
+    let passive = "passive = { max-fails = 3, eject = \"2s\", on = [\"connect\", \"5xx\"] }";
     let proxy = Proxy::start(site(passive, &all));
     assert_eq!(of(&proxy, "b")["health"], "unchecked");
     all[1].users_get(502);
     wait_until("it is ejected", || {
         proxy.get("/");
-        of(&proxy, "b")["health"] == "ejected"
+        let b = of(&proxy, "b");
+        b["health"] == "ejected" && b["state"] == "down"
     });
-    assert_eq!(of(&proxy, "b")["state"], "down");
     proxy.wait_for_log(&["WARN", "is ejected", "server=\"b\"", "usable=2"]);
     all[1].users_get(200);
     wait_until("it is back", || {
@@ -694,9 +694,13 @@ fn a_tls_probe_wants_tls_and_believes_anybody() {
     wait_until("TLS is met", || {
         of(&proxy, "secure")["last_probe"] == "speaks TLS"
     });
+    // It answers something, or closes.
     wait_until("no TLS is met", || {
         let plain = of(&proxy, "plain");
-        plain["state"] == "down" && plain["last_probe"] == "the server speaks no TLS there"
+        let said = plain["last_probe"].as_str().unwrap_or_default();
+        plain["state"] == "down"
+            && (said == "the server speaks no TLS there"
+                || said.starts_with("the server broke off"))
     });
     assert_eq!(of(&proxy, "secure")["state"], "ready");
 }

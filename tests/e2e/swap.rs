@@ -96,8 +96,11 @@ fn two_hundred_swaps_under_load_lose_nothing() {
         self::instances(&proxy) == instances
     });
     assert_eq!(instances, 2.0, "one a worker");
-    let grown = proxy.process().memory().saturating_sub(memory);
-    assert!(grown < 40 << 20, "{} MiB more after 180 swaps", grown >> 20);
+    // What compiling took is given back a while later, as allocators do.
+    wait_until("no more than 40 MiB more after 180 swaps", || {
+        proxy.get("/");
+        proxy.process().memory().saturating_sub(memory) < 40 << 20
+    });
 }
 
 #[test]
