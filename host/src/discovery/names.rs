@@ -53,8 +53,17 @@ struct Entry {
 struct Known {
     found: Option<Vec<Found>>,
     asked: bool,
-    /// Since when there was no answer, how often in a row, and why.
-    failing: Option<(Instant, u32, String)>,
+    failing: Option<Failing>,
+}
+
+/// How it went since the last answer.
+#[derive(Clone)]
+struct Failing {
+    since: Instant,
+    /// Since DNS says that the name stands for nothing. That it said nothing at all before is not held against the servers.
+    missing_since: Option<Instant>,
+    row: u32,
+    words: String,
 }
 
 /// A task that ends with its entry.
@@ -152,7 +161,7 @@ impl Names {
         Some(Standing {
             addresses: known.found.as_ref().map_or(0, Vec::len),
             problem: match &known.failing {
-                Some((_, _, words)) => Some(words.clone()),
+                Some(failing) => Some(failing.words.clone()),
                 None if !known.asked => Some("not answered yet".to_owned()),
                 None => None,
             },
@@ -206,7 +215,7 @@ impl Known {
     /// When the next look-up is due.
     fn note(&mut self, name: &str, dns: &Dns, result: Result<Answer, NoAnswer>) -> Duration {
         self.asked = true;
-        let (hold, words) = match result {
+        let (missing, words) = match result {
             Ok(Answer { found, ttl }) => {
                 if self.failing.take().is_some() {
                     tracing::info!(name, addresses = found.len(), "name is resolved again");
@@ -214,12 +223,16 @@ impl Known {
                 self.found = Some(found);
                 return ttl.clamp(dns.min_ttl, dns.max_ttl);
             }
-            Err(NoAnswer::Missing(words)) => (Some(dns.hold_missing), words),
-            Err(NoAnswer::Failed(words)) => (dns.hold_failing, words),
+            Err(NoAnswer::Missing(words)) => (true, words),
+            Err(NoAnswer::Failed(words)) => (false, words),
         };
         let held = self.found.is_some();
-        let (since, row) = match &self.failing {
-            Some((since, row, _)) => (*since, row + 1),
+        let now = Instant::now();
+        let mut failing = match self.failing.take() {
+            Some(failing) => Failing {
+                row: failing.row + 1,
+                ..failing
+            },
             None => {
                 tracing::warn!(
                     name,
@@ -227,15 +240,28 @@ impl Known {
                     held,
                     "name can't be resolved; the addresses that are known stay"
                 );
-                (Instant::now(), 0)
+                Failing {
+                    since: now,
+                    missing_since: None,
+                    row: 0,
+                    words: String::new(),
+                }
             }
         };
-        self.failing = Some((since, row, words.clone()));
-        let retry = (dns.min_ttl * 2u32.saturating_pow(row.min(16)))
+        failing.words.clone_from(&words);
+        let (hold, since) = match missing {
+            true => {
+                let since = failing.missing_since.get_or_insert(now);
+                (Some(dns.hold_missing), *since)
+            }
+            false => (dns.hold_failing, failing.since),
+        };
+        let retry = (dns.min_ttl * 2u32.saturating_pow(failing.row.min(16)))
             .min(LONGEST_RETRY)
             .max(dns.min_ttl);
+        self.failing = Some(failing);
         let left = match hold {
-            Some(hold) if held => hold.saturating_sub(since.elapsed()),
+            Some(hold) if held => hold.saturating_sub(now.duration_since(since)),
             _ => return retry,
         };
         if left.is_zero() {
@@ -331,8 +357,15 @@ mod tests {
             known.note("a", &dns(), failed());
         }
         assert!(known.found.is_some(), "for ever, unless told otherwise");
+        let hour = Duration::from_secs(3_600);
+        if let Some(failing) = &mut known.failing {
+            failing.since = failing.since.checked_sub(hour).unwrap_or(failing.since);
+        }
         known.note("a", &dns(), missing());
-        assert!(known.found.is_some(), "30 seconds");
+        assert!(
+            known.found.is_some(),
+            "30 seconds from now, not from the first failure"
+        );
         let hasty = Dns {
             hold_missing: Duration::ZERO,
             ..dns()

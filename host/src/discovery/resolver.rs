@@ -151,13 +151,7 @@ impl Asker {
         kind: RecordType,
     ) -> Result<(Vec<IpAddr>, Duration), NoAnswer> {
         let records = self.records(known, name, kind).await?;
-        let addresses: Vec<_> = records
-            .iter()
-            .filter_map(|record| record.data.ip_addr())
-            .map(|ip| ip.to_canonical())
-            // What blocks names answers with these; a connection there would come to this host.
-            .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
-            .collect();
+        let addresses = addresses(&records);
         match addresses.is_empty() {
             true => Err(NoAnswer::Missing(format!("no {kind} record"))),
             false => Ok((addresses, ttl(&records))),
@@ -172,14 +166,10 @@ impl Asker {
             let lookup = known
                 .hosts
                 .lookup_static_host(&Query::query(full.clone(), kind));
-            let records = lookup.iter().flat_map(|lookup| lookup.answers());
-            records.filter_map(|record| record.data.ip_addr()).collect()
+            addresses(lookup.iter().flat_map(|lookup| lookup.answers()))
         };
         let (v4, v6) = (of(RecordType::A), of(RecordType::AAAA));
-        if v4.is_empty() && v6.is_empty() {
-            return None;
-        }
-        Some(match self.dns.family {
+        let wanted = match self.dns.family {
             Family::Ipv4 => v4,
             Family::Ipv6 => v6,
             Family::Ipv4First if v4.is_empty() => v6,
@@ -187,7 +177,8 @@ impl Asker {
             Family::Ipv6First if v6.is_empty() => v4,
             Family::Ipv6First => v6,
             Family::Both => [v4, v6].concat(),
-        })
+        };
+        (!wanted.is_empty()).then_some(wanted)
     }
 
     async fn service(&self, known: &Known, name: &str) -> Result<Answer, NoAnswer> {
@@ -299,6 +290,17 @@ fn stamps() -> [Option<SystemTime>; 2] {
 fn ttl(records: &[Record]) -> Duration {
     let least = records.iter().map(|record| record.ttl).min();
     Duration::from_secs(u64::from(least.unwrap_or(0)))
+}
+
+fn addresses<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<IpAddr> {
+    let addresses = records
+        .into_iter()
+        .filter_map(|record| record.data.ip_addr());
+    addresses
+        .map(|ip| ip.to_canonical())
+        // What blocks names answers with these; a connection there would come to this host.
+        .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+        .collect()
 }
 
 type Addresses = Result<(Vec<IpAddr>, Duration), NoAnswer>;
