@@ -365,6 +365,19 @@ macro_rules! numbers {
 
 numbers!(u32, u64, usize, f64);
 
+/// A label's value, of `A="1",B="2"`. Names of the configuration have no character that would be escaped.
+fn value_of<'a>(labels: &'a str, label: &str) -> Option<&'a str> {
+    let mut rest = labels;
+    while let Some((name, behind)) = rest.split_once("=\"") {
+        let (value, behind) = behind.split_once('"')?;
+        if name == label {
+            return Some(value);
+        }
+        rest = behind.strip_prefix(',').unwrap_or(behind);
+    }
+    None
+}
+
 /// RFC 4180, section 2; a line stays a line.
 fn quoted(value: &str) -> String {
     let value: String = value
@@ -377,37 +390,50 @@ fn quoted(value: &str) -> String {
     }
 }
 
-/// Samples of an exposition.
-struct Metrics<'a>(Vec<(&'a str, &'a str, f64)>);
+/// Samples of an exposition, by name and, where they have both, by pool and server: a table of a thousand servers asks for each.
+struct Metrics<'a>(HashMap<Series<'a>, Vec<(&'a str, f64)>>);
+
+/// The sample's name, and the server that it is of.
+type Series<'a> = (&'a str, Option<(&'a str, &'a str)>);
 
 impl<'a> Metrics<'a> {
     /// `NAME{LABELS} VALUE`, line by line.
     fn of(text: &'a str) -> Metrics<'a> {
-        let samples = text.lines().filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let sample = line.rsplit_once(' ');
+            let Some((series, value)) = sample.and_then(|(s, v)| Some((s, v.parse().ok()?))) else {
+                continue;
+            };
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            (!name.starts_with('#')).then_some((
-                name,
-                labels.trim_end_matches('}'),
-                value.parse().ok()?,
-            ))
-        });
-        Metrics(samples.collect())
+            let labels = labels.trim_end_matches('}');
+            let of = |label| value_of(labels, label);
+            let server = of("pool").zip(of("server"));
+            all.entry((name, None)).or_default().push((labels, value));
+            if server.is_some() {
+                all.entry((name, server)).or_default().push((labels, value));
+            }
+        }
+        Metrics(all)
     }
 
-    fn all(&self, name: &str, of: &[(&str, &str)]) -> impl Iterator<Item = f64> {
-        // Names of the configuration have no character that would be escaped.
-        let of: Vec<_> = of
-            .iter()
-            .map(|(label, value)| format!("{label}=\"{value}\""))
-            .collect();
-        let samples = self.0.iter().filter(move |(known, labels, _)| {
-            *known == name
-                && of
-                    .iter()
-                    .all(|pair| labels.split(',').any(|label| label == pair))
+    fn all<'s>(
+        &'s self,
+        name: &'s str,
+        of: &'s [(&'s str, &'s str)],
+    ) -> impl Iterator<Item = f64> + use<'s, 'a> {
+        let given = |label| {
+            of.iter()
+                .find(|(known, _)| *known == label)
+                .map(|(_, v)| *v)
+        };
+        let server = given("pool").zip(given("server"));
+        let samples = self.0.get(&(name, server)).map_or(&[][..], Vec::as_slice);
+        let samples = samples.iter().filter(move |(labels, _)| {
+            let mut wanted = of.iter();
+            wanted.all(|(label, value)| value_of(labels, label) == Some(value))
         });
-        samples.map(|(.., value)| *value)
+        samples.map(|(_, value)| *value)
     }
 
     fn sum(&self, name: &str, of: &[(&str, &str)]) -> f64 {
