@@ -621,6 +621,12 @@ impl Pool {
         };
         own.iter().chain(listed)
     }
+
+    /// What its servers are known by to TLS: those that it has, and those that names may yet bring.
+    pub fn tls_addresses(&self) -> impl Iterator<Item = String> {
+        let all = self.written_servers().chain(&self.servers);
+        all.map(Server::tls_address)
+    }
 }
 
 impl Retry {

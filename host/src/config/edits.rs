@@ -295,6 +295,13 @@ pub fn known(config: &Config, pool: &str, server: &str) -> Result<(), Unfit> {
     server_of(config, pool, server).map(drop)
 }
 
+/// The weight that a server has.
+pub fn weight(config: &Config, pool: &str, server: &str) -> Option<u32> {
+    server_of(config, pool, server)
+        .ok()
+        .map(|known| known.weight)
+}
+
 fn server_of<'a>(config: &'a Config, pool: &str, server: &str) -> Result<&'a Server, Unfit> {
     let in_pool = pool_of(config, pool)?;
     find(in_pool, server).ok_or_else(|| {

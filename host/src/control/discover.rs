@@ -20,20 +20,23 @@ use crate::upstream::Server;
 use super::candidate::{self, Candidate};
 use super::change::{Applied, Rejected};
 use super::draft::{self, Basis};
-use super::generation::{Kept, Running, Secured};
+use super::generation::{Kept, Running};
 use super::run::{Loop, blocking, invalid};
 use super::secure;
 
 impl Loop {
     /// With what is known of its names, once they have been asked for.
     pub(super) async fn resolved(&self, written: Arc<Config>) -> Arc<Config> {
-        let mut config = Arc::unwrap_or_clone(written);
-        let wanted = lookups(&config);
+        let wanted = lookups(&written);
         let any = !wanted.is_empty();
-        self.shared.names.follow(wanted, &config.dns);
+        self.shared.names.follow(wanted, &written.dns);
         if any {
-            self.shared.names.settle(config.dns.wait).await;
+            self.shared.names.settle(written.dns.wait).await;
         }
+        if written.pools.iter().all(|pool| pool.discovered.is_none()) {
+            return written;
+        }
+        let mut config = Arc::unwrap_or_clone(written);
         resolve(&mut config, &self.shared.names.answers());
         Arc::new(config)
     }
@@ -46,11 +49,10 @@ impl Loop {
         }
     }
 
-    /// Servers files are watched whether the configuration is or not.
+    /// Servers files are watched whether the configuration is or not, those of what runs beside those of a candidate.
     pub(super) fn watch_servers_files(&mut self, config: &Config) {
         let files: Vec<_> = servers_files(config).map(|(_, file)| file).collect();
         if files.is_empty() {
-            self.servers_files = None;
             return;
         }
         if self.servers_files.is_none() {
@@ -63,6 +65,13 @@ impl Loop {
         }
         if let Some(watch) = &mut self.servers_files {
             watch.follow_files(files);
+        }
+    }
+
+    /// Where what runs has no servers file any more, none is watched.
+    pub(super) fn watch_no_more(&mut self, running: &Config) {
+        if servers_files(running).next().is_none() {
+            self.servers_files = None;
         }
     }
 
@@ -93,10 +102,14 @@ impl Loop {
         let result = self.with_members(Arc::new(config), begun).await;
         let result = match problems.is_empty() {
             true => result,
-            false => Err(Rejected {
-                cause: super::Cause::Invalid,
-                problems: problems.into_iter().flat_map(|(_, texts)| texts).collect(),
-            }),
+            false => {
+                let others = result.err().map(|rejected| rejected.problems);
+                let problems = problems.into_iter().flat_map(|(_, texts)| texts);
+                Err(Rejected {
+                    cause: super::Cause::Invalid,
+                    problems: problems.chain(others.into_iter().flatten()).collect(),
+                })
+            }
         };
         self.tell_of_servers_file(begun, &result);
     }
@@ -129,9 +142,26 @@ impl Loop {
             });
         }
         let (config, edits) = self.kept.edits.applied(&written);
-        if !same_plugins(&running.config, &config) {
-            return self.install_resolved(written, Basis::Running, begun).await;
-        }
+        let applied = match same_plugins(&running.config, &config) {
+            true => self.with_these(written, config, edits, begun).await?,
+            false => {
+                self.install_resolved(written, Basis::Running, begun)
+                    .await?
+            }
+        };
+        let new = self.running();
+        tell(&running, &new);
+        self.end_sessions(&running, &new);
+        Ok(applied)
+    }
+
+    async fn with_these(
+        &mut self,
+        written: Arc<Config>,
+        config: Arc<Config>,
+        edits: Edits,
+        begun: Instant,
+    ) -> Result<Applied, Rejected> {
         let kept = self.kept.clone();
         let built = blocking(move || of_members(&kept, written, config, edits)).await?;
         let candidate = built.map_err(|problems| {
@@ -139,8 +169,6 @@ impl Loop {
             invalid(problems)
         })?;
         let new = self.adopt(candidate, None).await;
-        tell(&running, &new);
-        self.end_sessions(&running, &new);
         Ok(Applied {
             generation: new.generation,
             took: begun.elapsed(),
@@ -254,10 +282,8 @@ fn of_members(
             Vec::new()
         }));
     }
-    let tls = Secured {
-        listeners: running.tls.listeners.clone(),
-        pools: clients(kept, running, &config, &mut problems),
-    };
+    let secured = secure::all(kept, &config, Basis::Running);
+    problems.list.extend(secured.problems);
     problems.or(())?;
     let plugins = running.plugins.iter();
     let plugins = plugins.map(|plugin| (plugin.clone(), None)).collect();
@@ -267,36 +293,11 @@ fn of_members(
         kept.workers,
         generation,
         (written, config, edits),
-        (servers, tls),
+        (servers, secured.tls),
         plugins,
         uploads,
     );
     Ok(candidate.telling(kept.running.as_deref()))
-}
-
-/// Those that run, but where a servers file names hosts that they don't know.
-fn clients(
-    kept: &Kept,
-    running: &Running,
-    config: &Config,
-    problems: &mut Problems,
-) -> Vec<Option<Arc<crate::tls::Client>>> {
-    let pools = config.pools.iter().zip(&running.tls.pools);
-    let one = |(pool, client): (&checked::Pool, &Option<Arc<crate::tls::Client>>)| {
-        let client = client.as_ref()?;
-        let knows = |server: &checked::Server| client.to(&server.tls_address()).is_some();
-        if pool.written_servers().all(knows) {
-            return Some(client.clone());
-        }
-        match secure::client(kept, pool) {
-            Ok(fresh) => fresh,
-            Err(problem) => {
-                problems.push(problem);
-                None
-            }
-        }
-    };
-    pools.map(one).collect()
 }
 
 /// What balancers whose instances live on have to be told of their pools.

@@ -93,10 +93,12 @@ impl History {
         self.0.iter().map(|past| past.generation.0)
     }
 
-    /// The newest first.
-    pub fn entries(&self) -> Vec<HistoryEntry> {
-        let entries = self.0.iter().enumerate();
-        entries.map(|(at, past)| past.entry(at == 0)).collect()
+    /// The newest first; none of them runs while names or a servers file have brought another since.
+    pub fn entries(&self, running: Generation) -> Vec<HistoryEntry> {
+        let entries = self.0.iter();
+        entries
+            .map(|past| past.entry(past.generation == running))
+            .collect()
     }
 }
 

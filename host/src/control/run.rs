@@ -90,7 +90,10 @@ impl Loop {
     /// Brings up the first generation.
     pub async fn start(&mut self, config: Config) -> Result<Applied, Rejected> {
         let begun = Instant::now();
-        let result = self.install(Arc::new(config), Basis::Disk, begun).await;
+        let result = self.install(Arc::new(config), begun).await;
+        if result.is_ok() {
+            self.remember("start", "start");
+        }
         self.tell("start", "start", begun, &result);
         result
     }
@@ -127,6 +130,7 @@ impl Loop {
 
     async fn take(&mut self, change: Change, by: &str) -> Result<Applied, Rejected> {
         let begun = Instant::now();
+        let before = self.running().generation;
         let (what, result) = match change {
             Change::Reload => ("reload".to_owned(), self.reload(begun).await),
             Change::Plugin { name, wasm } => {
@@ -155,6 +159,12 @@ impl Loop {
                 self.roll_back(to, begun).await,
             ),
         };
+        if result
+            .as_ref()
+            .is_ok_and(|applied| applied.generation != before)
+        {
+            self.remember(&what, by);
+        }
         self.tell(&what, by, begun, &result);
         result
     }
@@ -163,7 +173,7 @@ impl Loop {
         let path = self.path.clone();
         let config = blocking(move || config::load(&path, &shipped_names())).await?;
         let config = Arc::new(config.map_err(invalid)?);
-        self.install(config, Basis::Disk, begun).await
+        self.install(config, begun).await
     }
 
     async fn swap(
@@ -188,7 +198,7 @@ impl Loop {
         };
         let before = self.kept.uploads.insert(name.clone(), upload);
         let config = running.written.clone();
-        let result = self.install(config, Basis::Running, begun).await;
+        let result = self.install_resolved(config, Basis::Running, begun).await;
         if result.is_err() {
             match before {
                 Some(before) => self.kept.uploads.insert(name, before),
@@ -213,7 +223,10 @@ impl Loop {
             let mut edits = self.kept.edits.clone();
             let weighed = edits.weigh(&self.running().config, (pool, server), weight);
             what.push(format!("weight {pool}/{server} {weight}"));
+            let now = edits::weight(&self.running().config, pool, server);
             result = match weighed {
+                // Those who say it again and again shall not push others out of the history.
+                Ok(weight) if now == Some(weight) => Ok(self.as_it_is(begun)),
                 Ok(_) => self.edit(edits, begun).await,
                 Err(unfit) => Err(unfit.into()),
             };
@@ -306,7 +319,7 @@ impl Loop {
     async fn edit(&mut self, edits: Edits, begun: Instant) -> Result<Applied, Rejected> {
         let before = std::mem::replace(&mut self.kept.edits, edits);
         let config = self.running().written.clone();
-        let result = self.install(config, Basis::Running, begun).await;
+        let result = self.install_resolved(config, Basis::Running, begun).await;
         if result.is_err() {
             self.kept.edits = before;
         }
@@ -335,7 +348,7 @@ impl Loop {
         let uploads = blocking(move || past.uploads()).await?;
         let uploads = std::mem::replace(&mut self.kept.uploads, uploads);
         let edits = std::mem::replace(&mut self.kept.edits, edits);
-        let result = self.install(config, Basis::Disk, begun).await;
+        let result = self.install(config, begun).await;
         if result.is_err() {
             self.kept.uploads = uploads;
             self.kept.edits = edits;
@@ -343,28 +356,27 @@ impl Loop {
         result
     }
 
-    /// All or nothing.
-    async fn install(
-        &mut self,
-        config: Arc<Config>,
-        basis: Basis,
-        begun: Instant,
-    ) -> Result<Applied, Rejected> {
+    /// Another configuration, whose names are looked up first.
+    async fn install(&mut self, config: Arc<Config>, begun: Instant) -> Result<Applied, Rejected> {
+        self.watch_servers_files(&config);
         let config = self.resolved(config).await;
-        let result = self.install_resolved(config, basis, begun).await;
+        let result = self.install_resolved(config, Basis::Disk, begun).await;
+        if result.is_ok() {
+            self.shared.servers_files_are(&[]);
+        }
         if result.is_err() {
             self.follow_again();
         }
         result
     }
 
+    /// All or nothing.
     pub(super) async fn install_resolved(
         &mut self,
         config: Arc<Config>,
         basis: Basis,
         begun: Instant,
     ) -> Result<Applied, Rejected> {
-        self.watch_servers_files(&config);
         if let Some(watch) = self.watching(&config) {
             watch.follow(&config);
         }
@@ -376,7 +388,6 @@ impl Loop {
         // From here on nothing can fail.
         let fresh = candidate.fresh.clone();
         let running = self.adopt(candidate, Some(sockets)).await;
-        self.shared.servers_files_are(&[]);
         Ok(Applied {
             generation: running.generation,
             took: begun.elapsed(),
@@ -403,7 +414,7 @@ impl Loop {
         for server in edits.ended(&running.edits) {
             tracing::info!(
                 server,
-                "what was changed of a server at run time has ended: the config says otherwise"
+                "what was changed of a server at run time has ended: the config, or DNS, says otherwise"
             );
         }
         let previous = self.kept.running.replace(running.clone());
@@ -420,6 +431,8 @@ impl Loop {
                 .adopt(sockets, &running.config, &self.workers);
         }
         self.shared.publish(running.clone(), &self.listeners);
+        self.watch_no_more(&running.config);
+        self.publish_history();
         self.health.watch(members::plan(&running, judges));
         drop(previous);
         if let Err(error) = self.state.share(running.config.state.as_ref()) {
@@ -510,15 +523,21 @@ impl Loop {
         self.watch.as_mut()
     }
 
+    /// What runs is what this change has brought.
+    fn remember(&mut self, what: &str, by: &str) {
+        let running = self.running();
+        self.history.remember(what, by, &running);
+        self.publish_history();
+    }
+
+    fn publish_history(&self) {
+        let entries = self.history.entries(self.running().generation);
+        self.shared.publish_history(entries);
+    }
+
     fn tell(&mut self, what: &str, by: &str, begun: Instant, result: &Result<Applied, Rejected>) {
         match result {
             Ok(applied) => {
-                let known = self.history.generations().next();
-                let running = self.kept.running.as_ref();
-                if let Some(running) = running.filter(|r| known != Some(r.generation.0)) {
-                    self.history.remember(what, by, running);
-                    self.shared.publish_history(self.history.entries());
-                }
                 tracing::info!(
                     what,
                     by,

@@ -71,21 +71,10 @@ pub fn all(kept: &Kept, config: &Config, basis: Basis) -> Found {
     found
 }
 
-/// Of one pool alone. Blocks: reads files.
-pub fn client(kept: &Kept, pool: &Pool) -> Result<Option<Arc<tls::Client>>, Problem> {
-    let mut found = Found {
-        tls: Secured::default(),
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let client = found.client(kept, pool);
-    found.problems.pop().map_or(Ok(client), Err)
-}
-
 /// Whether it knows all of the pool's servers.
 fn knows_all(client: &tls::Client, pool: &Pool) -> bool {
-    let mut servers = pool.written_servers().chain(&pool.servers);
-    servers.all(|server| client.to(&server.tls_address()).is_some())
+    let mut addresses = pool.tls_addresses();
+    addresses.all(|address| client.to(&address).is_some())
 }
 
 impl Found {
@@ -107,9 +96,8 @@ impl Found {
     /// The one that runs where nothing has changed: its sessions are worth keeping.
     fn client(&mut self, kept: &Kept, pool: &Pool) -> Option<Arc<tls::Client>> {
         let settings = pool.tls.as_ref()?;
-        let addresses = pool.written_servers().map(|server| server.tls_address());
         let alpn = offered_to(pool);
-        let fresh = match tls::Client::build(&pool.name, settings, alpn, addresses) {
+        let fresh = match tls::Client::build(&pool.name, settings, alpn, pool.tls_addresses()) {
             Ok(fresh) => fresh,
             Err(flaw) => {
                 self.tell(vec![flaw]);

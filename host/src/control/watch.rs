@@ -23,6 +23,8 @@ pub struct Watch {
     folders: HashSet<PathBuf>,
     files: HashMap<PathBuf, Stamp>,
     events: mpsc::Receiver<()>,
+    /// There was an event, and no look since.
+    due: bool,
 }
 
 /// When a file was last written, and how long it is; none while it is missing.
@@ -44,6 +46,7 @@ impl Watch {
             folders: HashSet::new(),
             files: HashMap::new(),
             events,
+            due: false,
         })
     }
 
@@ -69,13 +72,15 @@ impl Watch {
         }
     }
 
-    /// Resolves when a watched file has changed and been left alone since.
+    /// Resolves when a watched file has changed and been left alone since. Dropped before, it forgets nothing.
     pub async fn changed(&mut self) {
         loop {
-            if self.events.recv().await.is_none() {
+            if !self.due && self.events.recv().await.is_none() {
                 return std::future::pending().await;
             }
+            self.due = true;
             while let Ok(Some(())) = tokio::time::timeout(SETTLED, self.events.recv()).await {}
+            self.due = false;
             if self.look() {
                 return;
             }

@@ -64,7 +64,10 @@ async fn ask(
 ) -> Result<Seen, NoSocket> {
     let address = &identity.address;
     let at = match (settings.port, address.rsplit_once(':')) {
-        (Some(port), Some((host, _))) => format!("{host}:{port}"),
+        // A Unix socket has no other port.
+        (Some(port), Some((host, _))) if !address.starts_with(net::dial::UNIX) => {
+            format!("{host}:{port}")
+        }
         _ => address.clone(),
     };
     let host = reach.host.as_deref().unwrap_or(address);
