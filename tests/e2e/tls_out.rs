@@ -247,3 +247,28 @@ fn site(servers: &str, tls: &str) -> String {
     let pool = format!("\n[[pool]]\nname = 'app'\nservers = [{servers}]\ntls = {{ {tls} }}\n");
     listener("web", "pool = 'app'") + &pool
 }
+
+/// A pool with a name among its servers learns them in another way; TLS must not be lost on the way.
+#[test]
+fn a_server_that_is_added_beside_a_name_is_spoken_to_over_tls() {
+    let (ca, origins) = (Authority::new("ca"), ["a", "b"].map(Origin::named));
+    let fronts = origins
+        .each_ref()
+        .map(|origin| Front::of(origin.address(), &ca.issue(&["app.test"])));
+    let pool = format!(
+        "[[pool]]\nname = 'app'\ntls = {{ ca = 'ca.pem', server-name = 'app.test' }}\nservers = [{{ name = 'a', address = 'localhost:{}' }}]\n",
+        fronts[0].address().port()
+    );
+    let proxy = Setup::new(listener("web", "pool = 'app'") + &pool)
+        .file("ca.pem", ca.pem())
+        .start();
+    wait_until("its name is known", || proxy.get("/").status() == 200);
+    let added = format!(
+        "{{\"name\": \"b\", \"address\": \"{}\"}}",
+        fronts[1].address()
+    );
+    let answer = proxy.admin("POST", "/api/v1/pools/app/servers", added.as_bytes());
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert!(proxy.origins("/", 8).contains(&"b".to_owned()));
+    assert!(!fronts[1].met().is_empty());
+}

@@ -181,13 +181,8 @@ async fn set_server(
 ) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
     let bad = |error: String| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "the body is not understood: {error}; send {{\"state\": \"ready\"}}, \"drain\" or \"maint\", {{\"weight\": 10}} or \"50%\", or \
-                 both; nothing has changed"
-            ),
-        )
+        let remedy = r#"{"state": "ready"}, "drain" or "maint", {"weight": 10} or "50%", or both"#;
+        not_understood(&error, remedy)
     };
     let wish: Wish = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
     let wanted = wish
@@ -211,6 +206,13 @@ async fn set_server(
     desk.change(change, who, turn).await
 }
 
+fn not_understood(error: &str, send: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        format!("the body is not understood: {error}; send {send}; nothing has changed"),
+    )
+}
+
 fn weight(given: &Value) -> Option<Weight> {
     match given {
         Value::Number(number) => u32::try_from(number.as_u64()?).ok().map(Weight::To),
@@ -228,13 +230,8 @@ async fn add_server(
 ) -> Result<Json<Done>, Refusal> {
     let turn = desk.turn()?;
     let bad = |error: String| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "the body is not understood: {error}; send {{\"name\": \"web3\", \"address\": \"10.0.0.3:80\"}}, with the keys that a server \
-                 has in the config, and {{\"state\": \"maint\"}} to have it wait; nothing has changed"
-            ),
-        )
+        let remedy = r#"{"name": "web3", "address": "10.0.0.3:80"}, with the keys that a server has in the config, and {"state": "maint"} to have it wait"#;
+        not_understood(&error, remedy)
     };
     let mut server: Map<String, Value> =
         serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;

@@ -84,24 +84,14 @@ impl Candidate {
         for warning in warnings {
             tracing::warn!(remedy = warning.remedy, "{}", warning.message);
         }
-        let candidate = assemble(
-            kept.workers,
+        Ok(assemble(
+            kept,
             generation,
             (written, config, edits),
             (servers, tls),
             plugins,
             uploads,
-        );
-        Ok(candidate.telling(kept.running.as_deref()))
-    }
-
-    /// Balancers whose instances live on from `before` are told of other servers.
-    pub(super) fn telling(mut self, before: Option<&Running>) -> Candidate {
-        let news = Arc::new(discover::news(before, &self.running, &self.fresh));
-        for part in &mut self.parts {
-            part.news = news.clone();
-        }
-        self
+        ))
     }
 }
 
@@ -180,23 +170,15 @@ fn refused_route<'a>(config: &'a Config, plugin: &Plugin, words: &str) -> Option
 }
 
 pub(super) fn assemble(
-    workers: usize,
+    kept: &Kept,
     generation: Generation,
     (written, config, edits): (Arc<Config>, Arc<Config>, Edits),
     (servers, tls): (Vec<Vec<Arc<Server>>>, Secured),
     plugins: Vec<Instances>,
     uploads: HashMap<String, Upload>,
 ) -> Candidate {
-    let shared_servers = Arc::new(servers.clone());
-    let mut parts: Vec<WorkerParts> = (0..workers)
-        .map(|_| WorkerParts {
-            generation,
-            config: config.clone(),
-            servers: shared_servers.clone(),
-            tls: tls.clone(),
-            seeds: Vec::with_capacity(plugins.len()),
-            news: Arc::default(),
-        })
+    let mut by_worker: Vec<_> = (0..kept.workers)
+        .map(|_| Vec::with_capacity(plugins.len()))
         .collect();
     let mut judges = Vec::new();
     let mut running = Vec::with_capacity(plugins.len());
@@ -206,10 +188,9 @@ pub(super) fn assemble(
             fresh.push(plugin.name.clone());
         }
         let mut seeds = seeds.map(Vec::into_iter);
-        for part in &mut parts {
+        for of_worker in &mut by_worker {
             let seed = seeds.as_mut().and_then(Iterator::next);
-            part.seeds
-                .push((plugin.fingerprint, plugin.artifact.roles(), seed));
+            of_worker.push((plugin.fingerprint, plugin.artifact.roles(), seed));
         }
         let left = seeds.as_mut().and_then(Iterator::next);
         judges.extend(left.map(|seed| (plugin.fingerprint, seed)));
@@ -224,10 +205,20 @@ pub(super) fn assemble(
         servers,
         tls,
     };
+    let news = Arc::new(discover::news(kept.running.as_deref(), &running, &fresh));
+    let servers = Arc::new(running.servers.clone());
+    let parts = by_worker.into_iter().map(|seeds| WorkerParts {
+        generation,
+        config: running.config.clone(),
+        servers: servers.clone(),
+        tls: running.tls.clone(),
+        seeds,
+        news: news.clone(),
+    });
     Candidate {
+        parts: parts.collect(),
         running,
         uploads,
-        parts,
         fresh,
         judges,
     }

@@ -289,15 +289,14 @@ fn of_members(
     let plugins = plugins.map(|plugin| (plugin.clone(), None)).collect();
     let generation = Generation(running.generation.0 + 1);
     let uploads = kept.uploads.clone();
-    let candidate = candidate::assemble(
-        kept.workers,
+    Ok(candidate::assemble(
+        kept,
         generation,
         (written, config, edits),
         (servers, secured.tls),
         plugins,
         uploads,
-    );
-    Ok(candidate.telling(kept.running.as_deref()))
+    ))
 }
 
 /// What balancers whose instances live on have to be told of their pools.

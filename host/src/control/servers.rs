@@ -5,9 +5,11 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 
 use super::generation::Running;
 use super::shared::Shared;
@@ -37,14 +39,13 @@ impl Collector for Servers {
 }
 
 fn up(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
-    let kind = ConstGauge::new(0u64).metric_type();
     let help = "1 unless probes or failed requests speak against the server";
-    let mut family = encoder.encode_descriptor("tidegate_server_up", help, None, kind)?;
-    for server in running.servers.iter().flatten() {
-        let up = ConstGauge::new(u64::from(server.vitals.is_healthy()));
-        up.encode(family.encode_family(&labels(server))?)?;
-    }
-    Ok(())
+    let servers = running.servers.iter().flatten();
+    let rows = servers.map(|server| {
+        let up = u64::from(server.vitals.is_healthy());
+        (labels(server), ConstGauge::new(up))
+    });
+    family(encoder, ("tidegate_server_up", help, None), rows)
 }
 
 fn probes(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
@@ -63,17 +64,13 @@ fn probes(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), 
 }
 
 fn probe_duration(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
-    let kind = ConstGauge::new(0.0).metric_type();
     let name = "tidegate_server_probe_duration_seconds";
     let help = "How long the last probe took";
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for server in probed(running) {
-        if let Some(probe) = server.vitals.last_probe() {
-            let took = ConstGauge::new(probe.took.as_secs_f64());
-            took.encode(family.encode_family(&labels(server))?)?;
-        }
-    }
-    Ok(())
+    let rows = probed(running).filter_map(|server| {
+        let took = server.vitals.last_probe()?.took.as_secs_f64();
+        Some((labels(server), ConstGauge::new(took)))
+    });
+    family(encoder, (name, help, None), rows)
 }
 
 fn transitions(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
@@ -110,14 +107,25 @@ fn counters<'a>(
     values: &[(&'static str, Count)],
     servers: impl Iterator<Item = &'a Server>,
 ) -> Result<(), Error> {
-    let kind = ConstCounter::new(0u64).metric_type();
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for server in servers {
+    let rows = servers.flat_map(|server| {
         let [pool, name] = labels(server);
-        for (value, count) in values {
-            let count = ConstCounter::new(count(&server.vitals).load(Relaxed));
-            count.encode(family.encode_family(&[pool, name, (label, *value)])?)?;
-        }
+        values.iter().map(move |(value, count)| {
+            let count = count(&server.vitals).load(Relaxed);
+            ([pool, name, (label, *value)], ConstCounter::new(count))
+        })
+    });
+    family(encoder, (name, help, None), rows)
+}
+
+/// One metric of several things, with the labels that tell them apart.
+pub(super) fn family<L: EncodeLabelSet, M: EncodeMetric + TypedMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help, unit): (&str, &str, Option<&Unit>),
+    rows: impl Iterator<Item = (L, M)>,
+) -> Result<(), Error> {
+    let mut family = encoder.encode_descriptor(name, help, unit, M::TYPE)?;
+    for (labels, metric) in rows {
+        metric.encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }
