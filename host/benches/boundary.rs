@@ -220,7 +220,7 @@ impl Bench {
             };
             let server = live.server(identity).expect("there is room");
             server.set_weight(256);
-            server.answered_in(1_000 + n as u32 % 50);
+            server.answered_in(1_000 + n as u32 % 50, std::time::Instant::now());
             server
         };
         Bench {

@@ -4,3 +4,5 @@
 pub mod chunk;
 #[path = "../../host/src/http/h1/head.rs"]
 pub mod head;
+#[path = "../../host/src/http/known.rs"]
+pub mod known;

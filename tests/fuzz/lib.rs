@@ -2,4 +2,8 @@
 //! given. `tidegate`'s own tests hold the same invariants over the corpus.
 
 pub mod h1;
+/// Where those files look for it.
+pub mod http {
+    pub use crate::h1::known;
+}
 pub mod invariants;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 
 use super::body::{Body, Unsent};
@@ -16,6 +15,7 @@ use super::h1::incoming::{Broken, Incoming, Piece, Step};
 use super::h1::sink::{Coding, Sink, decimal};
 use super::h1::wire::Wire;
 use super::idle::Idle;
+use super::known::Known;
 use super::message::{RequestHead, ResponseHead};
 use super::patience::Patience;
 use super::turn::after_others;
@@ -389,7 +389,7 @@ impl Outgoing for RequestHead {
     }
 
     fn has_length(&self) -> bool {
-        self.fields.contains(&CONTENT_LENGTH)
+        self.fields.first_of(Known::ContentLength).is_some()
     }
 
     fn write(&self, out: &mut Vec<u8>) {

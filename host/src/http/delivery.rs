@@ -11,6 +11,7 @@ use super::body::Body;
 use super::h1::incoming::{Broken, Step};
 use super::h1::sink::{Coding, Sink, decimal};
 use super::h1::wire::Wire;
+use super::known::Known;
 use super::link::{Blame, Link, Phase};
 use super::message::ResponseHead;
 use super::taking::Taking;
@@ -269,7 +270,7 @@ fn write_head(
     write_status(head, out);
     head.fields.write(out, |_| false);
     match coding {
-        Framed::Length(length) if !head.fields.contains(&CONTENT_LENGTH) => {
+        Framed::Length(length) if head.fields.first_of(Known::ContentLength).is_none() => {
             out.extend_from_slice(b"content-length: ");
             decimal(length, out);
             out.extend_from_slice(b"\r\n");

@@ -66,12 +66,11 @@ impl Fields {
         all.arena.extend_from_slice(head);
         let kinds = &mut all.kinds;
         all.index.extend(fields.iter().map(|at| {
-            let known = Known::of(&head[at.name.start as usize..at.name.end as usize]);
-            kinds.add(known);
+            kinds.add(at.known);
             Entry {
                 name: at.name.start,
                 name_length: (at.name.end - at.name.start) as u16,
-                known,
+                known: at.known,
                 removed: false,
                 origin: Origin::Wire,
                 value: at.value.start,
@@ -99,6 +98,15 @@ impl Fields {
     /// Kinds that may be among the fields; one that is not is not.
     pub fn kinds(&self) -> Kinds {
         self.kinds
+    }
+
+    /// The value of the first field of that kind.
+    pub fn first_of(&self, kind: Known) -> Option<&[u8]> {
+        if !self.kinds.has(kind) {
+            return None;
+        }
+        let entry = self.living().find(|entry| entry.known == kind)?;
+        Some(self.value(entry))
     }
 
     /// The fields of that kind.
@@ -162,23 +170,27 @@ impl Fields {
 
     /// Replaces every occurrence by this one. The value holds no CR, LF or NUL.
     pub fn set(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        self.remove(name);
-        self.append(name, value);
+        let known = Known::of(name.as_str().as_bytes());
+        if self.kinds.has(known) {
+            self.remove(name);
+        }
+        self.push(name, known, value.as_ref(), Origin::Own);
     }
 
     /// Adds one more occurrence. The value holds no CR, LF or NUL.
     pub fn append(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        self.push(name, value.as_ref(), Origin::Own);
+        let known = Known::of(name.as_str().as_bytes());
+        self.push(name, known, value.as_ref(), Origin::Own);
     }
 
     /// Adds what the peer has said in another place than a field.
     pub(super) fn append_sent(&mut self, name: &HeaderName, value: &[u8]) {
-        self.push(name, value, Origin::Sent);
+        let known = Known::of(name.as_str().as_bytes());
+        self.push(name, known, value, Origin::Sent);
     }
 
-    fn push(&mut self, name: &HeaderName, value: &[u8], origin: Origin) {
+    fn push(&mut self, name: &HeaderName, known: Known, value: &[u8], origin: Origin) {
         let name = name.as_str().as_bytes();
-        let known = Known::of(name);
         self.kinds.add(known);
         let name_at = self.arena.len() as u32;
         self.arena.extend_from_slice(name);

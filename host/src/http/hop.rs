@@ -25,9 +25,9 @@ pub fn take(fields: &mut Fields) -> Said {
     let mut named: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
     let mut wants_upgrade = false;
     for (_, value) in fields.of_kind(Known::Connection) {
-        for token in tokens(value).filter(|token| !is_end_to_end(token)) {
+        for token in tokens(value) {
             wants_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
-            if !is_plain(token) {
+            if !is_plain(token) && !is_end_to_end(token) {
                 named.push(SmallVec::from_slice(token));
             }
         }

@@ -64,7 +64,7 @@ impl Known {
 }
 
 /// Whether it is or begins with that field to whoever makes variables of fields (RFC 3875, 4.1.18): `_` is as good as `-` there.
-fn is_like(name: &[u8], field: &[u8]) -> bool {
+pub(super) fn is_like(name: &[u8], field: &[u8]) -> bool {
     let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
     name.iter().zip(field).all(same)
 }

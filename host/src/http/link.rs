@@ -72,6 +72,8 @@ pub struct Link {
     read: Cell<u64>,
     written: Cell<u64>,
     head_began: Cell<Option<Instant>>,
+    /// More of the head has come since.
+    head_went_on: Cell<bool>,
     /// Bytes of the request's body so far.
     body_read: Cell<u64>,
     /// A request's body was not read to its end.
@@ -153,6 +155,7 @@ impl Link {
             read: Cell::new(0),
             written: Cell::new(0),
             head_began: Cell::new(None),
+            head_went_on: Cell::new(false),
             body_read: Cell::new(0),
             body_left: Cell::new(false),
             blame: Cell::new(None),
@@ -311,8 +314,12 @@ impl Link {
 
     pub(super) fn count_read(&self, bytes: usize) {
         self.read.set(self.read.get() + bytes as u64);
-        if matches!(self.phase.get(), Phase::Idle | Phase::Head) && self.head_began.get().is_none()
-        {
+        if !matches!(self.phase.get(), Phase::Idle | Phase::Head) {
+            return;
+        }
+        let goes_on = self.head_began.get().is_some();
+        self.head_went_on.set(goes_on);
+        if !goes_on {
             self.head_began.set(Some(Instant::now()));
             self.enter(Phase::Head, self.limits.head);
         }
@@ -328,6 +335,17 @@ impl Link {
     /// When the head's first byte came, once a head.
     pub(super) fn take_head_began(&self) -> Option<Instant> {
         self.head_began.take()
+    }
+
+    /// When the first and when the last byte of the head came, which is whole.
+    pub(super) fn take_head_times(&self) -> (Instant, Instant) {
+        match self.take_head_began() {
+            Some(began) if !self.head_went_on.get() => (began, began),
+            began => {
+                let now = Instant::now();
+                (began.unwrap_or(now), now)
+            }
+        }
     }
 
     pub(super) fn head_has_begun(&self) -> bool {

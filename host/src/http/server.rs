@@ -26,6 +26,7 @@ use super::pace::Pace;
 use super::tunnel;
 use super::turn::after_others;
 use crate::base::event::Silence;
+use crate::base::in_place;
 use crate::net::Stream;
 
 /// How long a client may take to see our last answer before the connection is closed under what it still sends.
@@ -183,9 +184,9 @@ async fn requests<S: Service>(wire: &Rc<Wire>, link: &Rc<Link>, service: &S) -> 
             Err(why) => return End::Unread(Some(why)),
         };
         // Boxed: while it waits for the next request, a connection is as small as that wait.
-        let exchange = exchange(wire, link, service, incoming);
-        debug_assert!(size_of_val(&exchange) <= LARGEST_EXCHANGE);
-        match Box::pin(exchange).await {
+        let exchange = in_place(|| exchange(wire, link, service, incoming));
+        debug_assert!(size_of_val(&*exchange) <= LARGEST_EXCHANGE);
+        match Box::into_pin(exchange).await {
             Next::Request => {}
             Next::End(end) => return end,
         }
@@ -203,8 +204,7 @@ async fn exchange<S: Service>(
     service: &S,
     heard: Box<Heard>,
 ) -> Next {
-    let read = Instant::now();
-    let began = link.take_head_began().unwrap_or(read);
+    let (began, read) = link.take_head_times();
     link.begin_exchange();
     let Heard {
         head,

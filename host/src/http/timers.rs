@@ -31,8 +31,9 @@ pub fn now() -> Millis {
 
 /// When `at_most` from now is certainly over.
 pub(super) fn after(at_most: Duration) -> Millis {
-    let millis = at_most.as_nanos().div_ceil(1_000_000);
-    now().saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)) + SLACK_MS
+    let part = u64::from(at_most.subsec_nanos().div_ceil(1_000_000));
+    let millis = at_most.as_secs().saturating_mul(1_000).saturating_add(part);
+    now().saturating_add(millis).saturating_add(SLACK_MS)
 }
 
 fn millis(clock: ClockId) -> Millis {

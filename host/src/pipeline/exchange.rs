@@ -11,6 +11,7 @@ use super::log::{Host, Record};
 use crate::base::ids::{PoolIndex, RouteIndex};
 use crate::hook::{ConnectionFacts, Edit, Note, RequestView, ResponseView, sets_cookie};
 use crate::http::hop::Said;
+use crate::http::known::Known;
 use crate::http::{Body, Fields, ResponseHead, Target};
 
 pub struct Exchange {
@@ -46,7 +47,8 @@ impl Exchange {
             host_changed |= apply(&mut self.record.head.fields, edit) == HOST;
         }
         if host_changed {
-            self.record.host = self.record.head.fields.first(&HOST).and_then(host_of);
+            let host = self.record.head.fields.first_of(Known::Host);
+            self.record.host = host.and_then(host_of);
         }
     }
 

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
 use http::{Method, StatusCode, Version};
 
 use super::dial::{NoConnection, dial};
@@ -20,6 +19,7 @@ use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::h1::head;
 use crate::http::idle::Idle;
+use crate::http::known::Known;
 use crate::http::link::{Blame, Phase};
 use crate::http::patience::Patience;
 use crate::http::server::Tunnel;
@@ -94,10 +94,11 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
             (Err(_), Some(last)) => return last.stands(way, exchange),
             (Err(fault), None) => return Err(fault),
         };
-        exchange.chose(server, place);
+        let now = Instant::now();
+        exchange.chose(server, place, now);
         // Before its body is spent.
         let repeatable = pool.retries_answers && exchange.is_repeatable(pool);
-        let attempt = attempt(pool, server, exchange, way.peer).await;
+        let attempt = attempt(pool, server, exchange, way.peer, now).await;
         let met = attempt.as_ref().map(|answer| answer.head.status);
         passive::met(pool, server, met.map_err(|failed| failed.fault));
         let again = match &attempt {
@@ -209,9 +210,9 @@ impl Way<'_> {
 }
 
 impl Exchange {
-    fn chose(&mut self, server: &Member, place: InFlight) {
+    fn chose(&mut self, server: &Member, place: InFlight, now: Instant) {
         let record = &mut self.record;
-        record.queue.get_or_insert_with(|| record.read.elapsed());
+        record.queue.get_or_insert_with(|| now - record.read);
         record.attempts += 1;
         record.server = Some(server.name.clone());
         record.in_flight = Some(place);
@@ -249,6 +250,7 @@ async fn attempt(
     server: &Member,
     exchange: &mut Exchange,
     peer: &str,
+    now: Instant,
 ) -> Result<client::Answer, Failed> {
     // Boxed, as connecting is below: a request holds the place for whatever it may come to, and mostly comes to neither.
     if let Some(mux) = &server.mux {
@@ -259,7 +261,7 @@ async fn attempt(
     let home = server.idle_for(&exchange.record.link);
     if let Some(kept) = home.take() {
         exchange.record.connect.get_or_insert(Duration::ZERO);
-        match send(pool, server, exchange, kept, &home, peer).await {
+        match send(pool, server, exchange, kept, &home, peer, now).await {
             // It had been closed, and we had not heard of it yet: as if it had not been there.
             Err((Fault::ServerClosed, false)) if repeatable => {}
             Err((fault, begun)) => {
@@ -270,7 +272,8 @@ async fn attempt(
         }
     }
     let connection = Box::pin(connect(pool, server, exchange)).await?;
-    let answer = send(pool, server, exchange, connection, &home, peer).await;
+    let now = Instant::now();
+    let answer = send(pool, server, exchange, connection, &home, peer, now).await;
     answer.map_err(|(fault, begun)| Failed {
         fault,
         again: repeat::after(pool, fault, begun, repeatable),
@@ -334,13 +337,13 @@ async fn send(
     connection: Connection,
     home: &Rc<Idle>,
     peer: &str,
+    begun: Instant,
 ) -> Result<client::Answer, (Fault, bool)> {
     exchange.record.stage = Stage::Head;
     let mut body = exchange.take_body();
     let first_byte = pool.timeouts.first_byte;
     body.answer_within(first_byte);
     let upgrade = exchange.said.upgrade.is_some();
-    let begun = Instant::now();
     let answer = {
         let head = ToServer {
             exchange,
@@ -356,7 +359,7 @@ async fn send(
     };
     match answer {
         Ok(Ok(answer)) => {
-            exchange.answered_after(server, begun.elapsed());
+            exchange.was_answered(server, begun);
             Ok(answer)
         }
         Ok(Err(NoAnswer { why, begun })) => Err((no_answer(why, begun, exchange), begun)),
@@ -406,7 +409,7 @@ impl Outgoing for ToServer<'_> {
         record.head.write_line(out);
         forwarded::write(self.exchange, self.peer, out);
         // A client of HTTP/1.0 need not name a host; we speak HTTP/1.1 (RFC 9112, 3.2).
-        if !record.head.fields.contains(&HOST) {
+        if record.head.fields.first_of(Known::Host).is_none() {
             out.extend_from_slice(b"host: ");
             out.extend_from_slice(self.server.host().as_bytes());
             out.extend_from_slice(b"\r\n");

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use http::HeaderName;
 use http::header::FORWARDED;
-use smallvec::SmallVec;
 
 use super::exchange::Exchange;
 use crate::base::text::Text;
@@ -128,7 +127,18 @@ pub fn facts(client: SocketAddr, known: &ConnectionFacts) -> Rc<ConnectionFacts>
 
 /// What names a request in the log, to the server and to the client. Printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(SmallVec<[u8; 32]>);
+pub struct RequestId(Name);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    Ours(Hex),
+    Given(Box<str>),
+}
+
+/// Aligned, so that it is read by words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(align(8))]
+struct Hex([u8; 32]);
 
 impl RequestId {
     /// Of 128 random bits, in hex.
@@ -142,24 +152,31 @@ impl RequestId {
                 DIGITS[usize::from(byte & 15)],
             ];
         }
-        RequestId(text.into())
+        RequestId(Name::Ours(Hex(text)))
     }
 
     /// The one that a trusted proxy gave the request.
     pub fn given(fields: &Fields) -> Option<RequestId> {
         let id = fields.first(&REQUEST_ID)?;
         let sane = !id.is_empty() && id.len() <= LONGEST_ID && id.iter().all(u8::is_ascii_graphic);
-        sane.then(|| RequestId(id.into()))
+        let id = str::from_utf8(id).ok().filter(|_| sane)?;
+        Some(RequestId(Name::Given(id.into())))
     }
 
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        match &self.0 {
+            Name::Ours(hex) => str::from_utf8(&hex.0).unwrap_or_default(),
+            Name::Given(id) => id,
+        }
     }
 }
 
 impl AsRef<[u8]> for RequestId {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Name::Ours(hex) => &hex.0,
+            Name::Given(id) => id.as_bytes(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::dial::dial;
 use super::exchange::Exchange;
@@ -108,7 +108,7 @@ async fn send(
     };
     match answer {
         Ok(Ok(answer)) => {
-            exchange.answered_after(server, begun.elapsed());
+            exchange.was_answered(server, begun);
             Ok(answer)
         }
         Ok(Err(NoAnswer { why, body })) => {
@@ -134,9 +134,12 @@ async fn send(
 
 impl Exchange {
     /// The answer's head is there.
-    pub(super) fn answered_after(&mut self, server: &Member, took: Duration) {
+    /// The head of its answer to a request that was sent at `begun` is there.
+    pub(super) fn was_answered(&mut self, server: &Member, begun: Instant) {
+        let now = Instant::now();
+        let took = now - begun;
         self.record.first_byte = Some(took);
         let micros = took.as_micros().min(u128::from(u32::MAX)) as u32;
-        server.live.answered_in(micros);
+        server.live.answered_in(micros, now);
     }
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::Version;
-use http::header::HOST;
 
 use super::exchange::{Exchange, host_of};
 use super::fault::{Fault, Stage};
@@ -16,8 +15,10 @@ use super::site::{ListenerSite, Site};
 use super::worker::{Place, Worker};
 use super::{filter, forward, forwarded, route};
 use crate::base::event::Silence;
+use crate::base::in_place;
 use crate::hook::ConnectionFacts;
 use crate::http::h2 as http2;
+use crate::http::known::Known;
 use crate::http::server::{Request, Response, Service, Unreadable};
 use crate::http::{Link, RequestHead, hop};
 
@@ -140,14 +141,16 @@ impl Connection {
         link: Rc<Link>,
     ) -> Box<Record> {
         let times = (began, read);
-        Box::new(Record::new(
-            &self.worker,
-            link,
-            &self.facts,
-            site.generation,
-            head,
-            times,
-        ))
+        in_place(|| {
+            Record::new(
+                &self.worker,
+                link,
+                &self.facts,
+                site.generation,
+                head,
+                times,
+            )
+        })
     }
 
     /// Makes the head safe. Everything that a request for the next hop alone, or an untrusted one, could say is gone after it.
@@ -159,7 +162,7 @@ impl Connection {
             exchange.said.upgrade = None;
         }
         // The engine has seen to it that there is one, and that it is a host.
-        exchange.record.host = head.fields.first(&HOST).and_then(host_of);
+        exchange.record.host = head.fields.first_of(Known::Host).and_then(host_of);
         exchange.trusted = forwarded::is_trusted(self.facts.client.ip(), &site.trusted_proxies);
         if !exchange.trusted {
             forwarded::distrust(&mut head.fields);

@@ -153,7 +153,12 @@ impl LiveTable {
 
     /// Milliseconds since the table was made, wrapping: the clock of `touched_ms`.
     pub fn now_ms(&self) -> u32 {
-        self.start.elapsed().as_millis() as u32
+        self.ms_at(Instant::now())
+    }
+
+    /// The same, of a time that is known.
+    fn ms_at(&self, at: Instant) -> u32 {
+        at.saturating_duration_since(self.start).as_millis() as u32
     }
 
     pub fn inflight(&self, slot: Slot) -> u32 {
@@ -355,8 +360,8 @@ impl Server {
 
     /// Tells the average of a time to first byte. Peak-sensitive: a slower answer counts at once, faster ones bit by bit.
     /// Two workers may overwrite each other's news; the average forgives it.
-    pub fn answered_in(&self, micros: u32) {
-        let now = self.table.now_ms();
+    pub fn answered_in(&self, micros: u32, at: Instant) {
+        let now = self.table.ms_at(at);
         let before = self.table.decayed(self.slot, now);
         let after = if micros >= before {
             micros
@@ -444,10 +449,10 @@ mod tests {
     fn a_slow_answer_counts_at_once_and_fades() {
         let table = LiveTable::with_capacity(1);
         let a = table.server(identity("a")).unwrap();
-        a.answered_in(1_000);
-        a.answered_in(80_000);
+        a.answered_in(1_000, Instant::now());
+        a.answered_in(80_000, Instant::now());
         assert_eq!(a.ewma_us(), 80_000);
-        a.answered_in(1_000);
+        a.answered_in(1_000, Instant::now());
         assert!((69_000..71_000).contains(&a.ewma_us()), "{}", a.ewma_us());
         let later = table.now_ms() + EWMA_HALF_LIFE_MS;
         assert!((34_500..35_500).contains(&table.decayed(a.slot(), later)));

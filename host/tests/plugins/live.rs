@@ -48,7 +48,7 @@ fn a_guest_reads_what_the_host_reads() {
     assert_eq!(read(0), 0);
     // Both read the clock, to the millisecond; between two equal readings of the host the guest has seen the same time.
     for micros in [80_000_000, u32::MAX, 1] {
-        known.answered_in(micros);
+        known.answered_in(micros, std::time::Instant::now());
         for _ in 0..50 {
             until("two equal readings", || {
                 let (before, guest, after) = (known.ewma_us(), read(1), known.ewma_us());

@@ -140,7 +140,8 @@ impl Stage {
             .ok_or_else(|| Failure::new("too many servers"))?;
         live.set_weight(server.weight.saturating_mul(256));
         if !server.first_byte.is_zero() {
-            live.answered_in(u32::try_from(server.first_byte.as_micros()).unwrap_or(u32::MAX));
+            let micros = u32::try_from(server.first_byte.as_micros()).unwrap_or(u32::MAX);
+            live.answered_in(micros, std::time::Instant::now());
         }
         let busy = (0..server.in_flight).map(|_| live.enter()).collect();
         Ok(Standing {

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use httparse::{Error as Syntax, Status};
 
+use crate::http::known::{Known, is_like};
+
 /// Fields in a head; more is 431. HAProxy's `tune.http.maxhdr`, which is 101.
 pub const MOST_FIELDS: usize = 100;
 /// Bytes of a method; the longest that is registered, `UPDATEREDIRECTREF`, has 17.
@@ -21,6 +23,8 @@ pub const MOST_TARGET: usize = 8_000;
 pub struct FieldAt {
     pub name: Range<u32>,
     pub value: Range<u32>,
+    /// What the name is.
+    pub known: Known,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,7 +233,7 @@ fn read_request(bytes: &[u8], fields: &mut Vec<FieldAt>) -> Result<Option<Reques
     if target.len() > MOST_TARGET {
         return Err(Refused::TargetTooLong);
     }
-    check_line_ends(&rest[..end])?;
+    check_whole_lines(&rest[..end], parsed.headers)?;
     let at = |part: &[u8]| place(bytes, part);
     let version = if version == 0 {
         Version::Http10
@@ -278,7 +282,7 @@ fn read_response(
         Ok(Status::Partial) => return check_line_ends(bytes).map(|()| None),
         Err(error) => return Err(refused(error, bytes, Refused::StatusLine)),
     };
-    check_line_ends(&bytes[..end])?;
+    check_whole_lines(&bytes[..end], parsed.headers)?;
     let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
         return Err(Refused::StatusLine);
     };
@@ -341,6 +345,17 @@ fn check_line_ends(bytes: &[u8]) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// The same for a head that httparse has split: it takes a bare LF for a line's end, and no bare CR for anything. So it is enough
+/// to look where the lines meet: before each name, and at the end.
+fn check_whole_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Refused> {
+    let ends_whole = |at: usize| head[..at].ends_with(b"\r\n");
+    let mut names = headers
+        .iter()
+        .map(|header| place(head, header.name.as_bytes()));
+    let whole = head.ends_with(b"\r\n\r\n") && names.all(|name| ends_whole(name.start as usize));
+    if whole { Ok(()) } else { Err(Refused::LineEnd) }
 }
 
 /// What httparse found, by our names; `line` is that of a first line. The last byte is the wrong one: `earliest` sees to that.
@@ -411,30 +426,33 @@ fn common<'a>(
     for header in headers {
         let (name, value) = (header.name.as_bytes(), header.value);
         let value = value.trim_ascii_end();
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+        let known = Known::of(name);
+        match known {
+            Known::Host => {
                 common.hosts += 1;
                 common.host = Some(value);
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
+            Known::Expect => {
                 // One that we know does not hide another.
                 let known = common.expectation.filter(|value| !is_continue(value));
                 common.expectation = known.or(Some(value));
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            Known::Connection => {
                 common.keep_alive |= lists(value, b"keep-alive");
                 close |= lists(value, b"close");
             }
-            14 if is_named(name, b"content-length")? => length(value, &mut common.framing)?,
-            17 if is_named(name, b"transfer-encoding")? => {
+            Known::ContentLength => length(value, &mut common.framing)?,
+            Known::TransferEncoding => {
                 codings += 1;
                 coding = Some(value);
             }
+            Known::Other => refuse_double(name)?,
             _ => {}
         }
         fields.push(FieldAt {
             name: at(name),
             value: at(value),
+            known,
         });
     }
     // `close` wins over `keep-alive` (RFC 9112, 9.3).
@@ -448,17 +466,16 @@ fn common<'a>(
     Ok(common)
 }
 
-/// Whether it is that field. With `_` for `-` it is nobody's, but whoever makes variables of fields (RFC 3875, 4.1.18) takes
-/// it for that one.
-fn is_named(name: &[u8], field: &[u8]) -> Result<bool, Refused> {
-    if name.eq_ignore_ascii_case(field) {
-        return Ok(true);
-    }
-    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
-    if name.iter().zip(field).all(same) {
-        Err(Refused::FieldName)
-    } else {
-        Ok(false)
+/// With `_` for `-` it is no field that frames a body, but whoever makes variables of fields (RFC 3875, 4.1.18) takes it for one.
+fn refuse_double(name: &[u8]) -> Result<(), Refused> {
+    let field: &[u8] = match name.len() {
+        14 => b"content-length",
+        17 => b"transfer-encoding",
+        _ => return Ok(()),
+    };
+    match is_like(name, field) {
+        true => Err(Refused::FieldName),
+        false => Ok(()),
     }
 }
 
