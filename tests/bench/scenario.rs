@@ -80,6 +80,8 @@ pub struct Setup {
     pub peers_expect_large: bool,
     /// Whether clients speak TLS, with an ECDSA certificate (P-256).
     pub tls: bool,
+    /// Certificates beside the one that clients ask for.
+    pub more_certificates: u32,
 }
 
 /// What the proxy decides by.
@@ -109,6 +111,7 @@ const ROUTED: Setup = Setup {
     peers_tell_all: false,
     peers_expect_large: false,
     tls: false,
+    more_certificates: 0,
 };
 
 const OWN: Setup = Setup {
@@ -242,14 +245,21 @@ fn secured() -> Vec<Scenario> {
         variants: vec![variant(name, setup, vec![Goal::OfHaproxy(0.60)])],
         peers: true,
     };
+    let many = Setup {
+        more_certificates: 999,
+        ..setup
+    };
+    let mut handshakes = cost(
+        "tls-handshake",
+        "1 KB over TLS, a full handshake a request, 64 connections at a time; with one certificate and with 1,000",
+        64,
+        true,
+    );
+    let among_many = variant("tls-handshake-1000", many, vec![]);
+    handshakes.variants.push(among_many);
     vec![
         cost("tls-1k", "1 KB over TLS, 128 connections", 128, false),
-        cost(
-            "tls-handshake",
-            "1 KB over TLS, a full handshake a request, 64 connections at a time",
-            64,
-            true,
-        ),
+        handshakes,
     ]
 }
 

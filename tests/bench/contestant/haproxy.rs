@@ -18,7 +18,7 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
         large = if setup.peers_expect_large { LARGE } else { "" },
         port = place.port,
         tls = match setup.tls {
-            true => format!(" ssl crt {}", place.certificate()),
+            true => format!(" ssl crt {}", place.certificates()),
             false => String::new(),
         },
         rules = rules(setup),

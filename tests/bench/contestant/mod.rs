@@ -107,7 +107,7 @@ impl Contestant {
             servers: origin.servers(setup.servers),
         };
         if let Some(authority) = &authority {
-            place.write(CERTIFICATE, &authority.issue(&["bench.example"]).bundle())?;
+            place.certify(authority, setup.more_certificates)?;
         }
         let command = match self.program {
             Program::Haproxy => haproxy::command(&self.path, setup, &place)?,
@@ -159,8 +159,8 @@ impl Proxy {
     }
 }
 
-/// Chain and key, beside the configuration, where there is TLS.
-const CERTIFICATE: &str = "site.pem";
+/// Where chains with their keys lie, beside the configuration, where there is TLS.
+const CERTIFICATES: &str = "certificates";
 
 /// Where a contestant lives, and its servers.
 struct Place<'a> {
@@ -171,8 +171,24 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn certificate(&self) -> String {
-        self.folder.join(CERTIFICATE).display().to_string()
+    /// Issues the certificate that clients ask for, and so many others.
+    fn certify(&self, authority: &Authority, more: u32) -> Result<(), String> {
+        let folder = self.folder.join(CERTIFICATES);
+        fs::create_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let names = (1..=more).map(other_host);
+        for host in names.chain([HOST.to_owned()]) {
+            let bundle = authority.issue(&[&host]).bundle();
+            fs::write(self.certificate(&host), bundle).map_err(|e| format!("{host}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn certificates(&self) -> String {
+        self.folder.join(CERTIFICATES).display().to_string()
+    }
+
+    fn certificate(&self, host: &str) -> String {
+        format!("{}/{host}.pem", self.certificates())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<String, String> {
@@ -180,6 +196,14 @@ impl Place<'_> {
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(path.display().to_string())
     }
+}
+
+/// Whom clients ask for.
+pub const HOST: &str = "bench.example";
+
+/// Whose certificates lie beside that.
+fn other_host(number: u32) -> String {
+    format!("other-{number}.example")
 }
 
 /// The two headers that one header filter sets: the client's address, and a constant.

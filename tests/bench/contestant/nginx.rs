@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Place, filter_headers};
+use super::{HOST, Place, filter_headers, other_host};
 use crate::scenario::{Logic, Setup};
 
 /// Where it speaks HTTP/2: before nginx 1.25 a socket in clear text speaks that or HTTP/1.1.
@@ -28,19 +28,17 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
     };
     let location = format!("{{ proxy_pass http://{pool}; }}");
     let http = format!(
-        "{script}{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096{tls}; listen {HTTP2_HOST}:{port} http2 backlog=4096{tls};\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
-         proxy_http_version 1.1;\n{buffers}{headers} location /1k {location}\n location /64k {location}\n location / {location}\n}}\n",
+        "{script}{upstreams}server_names_hash_max_size 4096;\nserver {{\n listen 127.0.0.1:{port} backlog=4096{tls}; listen {HTTP2_HOST}:{port} http2 backlog=4096{tls};\n keepalive_requests 100000000; keepalive_timeout 60s;\n \
+         proxy_http_version 1.1;\n{buffers}{headers} location /1k {location}\n location /64k {location}\n location / {location}\n}}\n{others}",
         upstreams = upstreams(setup, place),
         port = place.port,
         tls = match setup.tls {
-            true => format!(
-                " ssl; ssl_certificate {0}; ssl_certificate_key {0}",
-                place.certificate()
-            ),
+            true => format!(" ssl; {}", certificate(place, HOST)),
             false => String::new(),
         },
         buffers = if setup.peers_expect_large { LARGE } else { "" },
         headers = headers(setup),
+        others = others(setup, place),
     );
     let file = config(place.folder, setup.workers, &module, &http)?;
     Ok(vec![path.display().to_string(), "-c".into(), file])
@@ -50,6 +48,25 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
 const LARGE: &str = " proxy_buffer_size 64k; proxy_buffers 4 64k; proxy_busy_buffers_size 128k;\n";
 
 const SCRIPT: &str = "function pool(r) { return r.headersIn['x-tenant'] === 'beta' ? 'beta' : 'app'; }\nexport default { pool };\n";
+
+/// A server for each certificate that nobody asks for; the first server of all is the default.
+fn others(setup: &Setup, place: &Place) -> String {
+    (1..=setup.more_certificates)
+        .map(|number| {
+            let host = other_host(number);
+            let certificate = certificate(place, &host);
+            let port = place.port;
+            format!(
+                "server {{ listen 127.0.0.1:{port} ssl; server_name {host}; {certificate}; }}\n"
+            )
+        })
+        .collect()
+}
+
+fn certificate(place: &Place, host: &str) -> String {
+    let file = place.certificate(host);
+    format!("ssl_certificate {file}; ssl_certificate_key {file}")
+}
 
 /// Writes a configuration around what stands in `http`, and answers where.
 pub fn config(folder: &Path, workers: u32, module: &str, http: &str) -> Result<String, String> {

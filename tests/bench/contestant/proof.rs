@@ -5,7 +5,7 @@ use std::io::{BufReader, Read, Write};
 use tidegate_tests::{Client, Message, tls_connect};
 
 use super::origin::SEEN;
-use super::{Program, Proxy, filter_headers};
+use super::{HOST, Program, Proxy, filter_headers};
 use crate::scenario::{Logic, Setup};
 
 /// More than the 1,000 after which nginx closes a connection unless it is told otherwise.
@@ -15,7 +15,7 @@ pub fn of(proxy: &Proxy, setup: &Setup) -> Result<(), String> {
     let address = proxy.running.port().address();
     match proxy.authority() {
         Some(authority) => {
-            let mut stream = BufReader::new(tls_connect(address, authority, "bench.example"));
+            let mut stream = BufReader::new(tls_connect(address, authority, HOST));
             all(proxy, setup, |path| over(&mut stream, path))
         }
         None => {

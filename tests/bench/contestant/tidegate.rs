@@ -18,7 +18,7 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
         plugins = plugins(setup, place)?,
         port = place.port,
         tls = match setup.tls {
-            true => format!("tls = {{ certificates = {:?} }}\n", place.certificate()),
+            true => format!("tls = {{ certificates = {:?} }}\n", place.certificates()),
             false => String::new(),
         },
         way = way(setup),

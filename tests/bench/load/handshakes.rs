@@ -10,6 +10,7 @@ use tidegate_tests::{Authority, try_tls_connect};
 use super::answer::Answer;
 use super::request;
 use super::wrk::Load;
+use crate::contestant::HOST;
 use crate::machine;
 
 pub struct Plan<'a> {
@@ -56,7 +57,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Load, String> {
 fn once(plan: &Plan<'_>) -> io::Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], plan.port));
     // Each has a configuration of its own, and so no session of another.
-    let mut stream = try_tls_connect(address, plan.authority, "bench.example")?;
+    let mut stream = try_tls_connect(address, plan.authority, HOST)?;
     stream.write_all(request(plan.port, plan.path).as_bytes())?;
     let (mut answer, mut buffer) = (Answer::default(), [0; 4096]);
     loop {
