@@ -100,7 +100,8 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         let repeatable = pool.retries_answers && exchange.is_repeatable(pool);
         let attempt = attempt(pool, server, exchange, way.peer, now).await;
         let met = attempt.as_ref().map(|answer| answer.head.status);
-        passive::met(pool, server, met.map_err(|failed| failed.fault));
+        let met = met.map_err(|failed| failed.fault);
+        passive::met(pool, &mut exchange.record.in_flight, met);
         let again = match &attempt {
             Ok(answer) => repeatable && pool.retry.takes(answer.head.status.as_u16()),
             Err(failed) => failed.again,
@@ -129,12 +130,10 @@ async fn in_time(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault
     if let Ok(answer) = tokio::time::timeout_at(deadline.into(), trying).await {
         return answer;
     }
-    let record = &exchange.record;
-    let waited = matches!(record.link.phase(), Phase::FirstByte | Phase::Sending);
-    if let Some(place) = record.in_flight.as_ref().filter(|_| waited)
-        && let Some(server) = way.pool.member(place.server().slot())
-    {
-        passive::met(way.pool, server, Err(Fault::FirstByteTimeout));
+    let record = &mut exchange.record;
+    if matches!(record.link.phase(), Phase::FirstByte | Phase::Sending) {
+        let met = Err(Fault::FirstByteTimeout);
+        passive::met(way.pool, &mut record.in_flight, met);
     }
     Err(Fault::TotalTimeout)
 }

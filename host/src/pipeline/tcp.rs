@@ -124,7 +124,8 @@ async fn connect(
             .then(|| place.bind_to(server.live.slot(), &session.link));
         let attempt = attempt(pool, server, session).await;
         let met = attempt.as_ref().map(|_| StatusCode::OK);
-        passive::met(pool, server, met.map_err(|fault| *fault));
+        let met = met.map_err(|fault| *fault);
+        passive::met(pool, &mut session.in_flight, met);
         let fault = match attempt {
             Ok(stream) => return Ok(Reached { stream, bond }),
             Err(fault) => fault,

@@ -77,8 +77,10 @@ async fn wait<'a>(
     refused: Refused<'a>,
     waited: &mut Waited,
 ) -> Result<Turn<'a>, Fault> {
-    let mut wanted =
-        (refused.stuck || limits.when_full == WhenFull::Wait).then_some(refused.server);
+    // For a trial nobody waits: it is like one that is down.
+    let waits = limits.crew.is_some() && refused.server.live.vitals.trial.has_room();
+    let wants = refused.stuck || limits.when_full == WhenFull::Wait;
+    let mut wanted = (wants && waits).then_some(refused.server);
     let mut first = Some(refused.server);
     let mut ticket = None;
     // Servers that this generation does not know.
