@@ -173,7 +173,7 @@ table! {
         router: PluginName, optional;
         /// The [[pool]] where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
         pool: Text, optional;
-        /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
+        /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. In tcp mode the same of a connection while it waits for a server. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
         abort_on_close: bool, default(false);
         /// Client connections at once, over all its addresses; whoever comes then waits in the kernel's queue until one ends, `max-connections` in the log. Absent: what the limit of open files allows, two files a connection, which bounds all listeners together too. HAProxy's `maxconn`, nginx's `worker_connections`.
         max_connections: Number<1, 10_000_000>, optional;

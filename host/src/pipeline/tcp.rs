@@ -51,11 +51,13 @@ pub async fn pass(
     };
     let listener = site.listener(place.listener());
     let silence = listener.map_or(Duration::ZERO, |listener| listener.timeouts.tunnel);
+    let at_end = listener.is_some_and(|listener| listener.abort_on_close);
     session.ready = Instant::now();
     let reached = tokio::select! {
+        biased;
         reached = connect(&site, &place, pool, &mut session) => reached,
         // It may have waited in line for long.
-        () = stream.breaks() => Err(Fault::ClientClosed),
+        () = leaves(&stream, at_end) => Err(Fault::ClientClosed),
         () = link.closes(Closing::Cut) => Err(link.blamed().into()),
     };
     drop(site);
@@ -79,6 +81,15 @@ pub async fn pass(
     // Told before the worker takes it for gone: a drain ends with the last one.
     drop(session);
     drop(place);
+}
+
+/// Resolves once the client is gone: it has reset the connection, or, `at_end`, sends no more. One that has only closed its sending
+/// side may still wait for what the server has to say.
+async fn leaves(stream: &Stream, at_end: bool) {
+    match at_end {
+        true => stream.ends().await,
+        false => stream.breaks().await,
+    }
 }
 
 async fn relayed(
