@@ -152,6 +152,45 @@ fn a_stuck_user_goes_elsewhere_while_its_server_is_tried() {
     }
 }
 
+/// A server is usable while it gets new users, be it one at a time.
+#[test]
+fn a_pool_is_usable_while_its_server_is_tried_but_not_while_it_is_ejected_or_drains() {
+    let stage = Stage::new("a");
+    let config = on(&[&stage], "http", 1).replace(
+        "eject = \"100ms\", max-eject = \"100ms\"",
+        "eject = \"1s\", max-eject = \"1s\"",
+    );
+    let proxy = Proxy::start(config);
+    let usable = || proxy.admin("GET", "/healthz?pool=app", b"").status();
+    assert_eq!(usable(), 200);
+    assert_eq!(proxy.get("/bad").status(), 500);
+    wait_until("it is ejected", || of(&proxy, "a")["health"] == "ejected");
+    assert_eq!(usable(), 503);
+    wait_for_trial(&proxy);
+    assert_eq!(usable(), 200);
+    let tried = ask(&proxy, "/held", "");
+    stage.wait_for("/held");
+    assert_eq!(
+        usable(),
+        200,
+        "it would not do to leave and come back each time"
+    );
+    stage.let_go("/held", 200);
+    assert_eq!(tried.join().unwrap().status(), 200);
+    for (body, expected) in [
+        ("{\"state\": \"drain\"}", 503),
+        ("{\"state\": \"ready\"}", 200),
+        ("{\"weight\": 0}", 503),
+        ("{\"weight\": 1}", 200),
+        ("{\"state\": \"maint\"}", 503),
+    ] {
+        let server = "/api/v1/pools/app/servers/a";
+        let answer = proxy.admin("PATCH", server, body.as_bytes());
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert_eq!(usable(), expected, "{body}");
+    }
+}
+
 /// An origin whose answers are told by the request's path, and by the test.
 struct Stage {
     origin: Origin,

@@ -151,6 +151,11 @@ impl Vitals {
         }
     }
 
+    /// Whether it is in use for new users, be it for one at a time: a trial that is under way is no reason to leave.
+    pub fn takes_somebody(&self) -> bool {
+        self.state() == ServerState::Ready && self.trial.verdict() != Some(false)
+    }
+
     pub fn checked(&self) -> Checked {
         match self.checked.load(Relaxed) {
             0 => Checked::Not,
