@@ -59,6 +59,8 @@ table! {
         watch: bool, default(false);
         /// Networks whose Forwarded, X-Forwarded-*, X-Client-Cert-* and PROXY lines are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
         trusted_proxies: List<Network>, default([]);
+        /// Bytes of request bodies that are kept for another attempt, `retry-body`, of all requests together; a body for which there is no room is sent as it comes and not repeated, counted in `tidegate_retry_bodies_refused_total`.
+        retry_bodies: Size<0, { 64 * GIB }>, default("64MiB");
     }
 }
 

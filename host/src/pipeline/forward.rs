@@ -48,10 +48,8 @@ pub async fn forward(
         index,
         peer,
         silence,
+        bodies: site.retry_bodies,
     };
-    if pool.keeps_bodies {
-        Box::pin(repeat::keep_body(pool, exchange)).await?;
-    }
     match pool.timeouts.total.is_zero() {
         true => attempts(&way, exchange).await,
         false => Box::pin(in_time(&way, exchange)).await,
@@ -64,6 +62,8 @@ struct Way<'a> {
     index: PoolIndex,
     peer: &'a str,
     silence: Duration,
+    /// Bytes of bodies that are kept, of all requests.
+    bodies: usize,
 }
 
 /// What the attempts so far have come to.
@@ -75,6 +75,9 @@ enum Last<'a> {
 
 async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let Way { pool, index, .. } = *way;
+    if pool.keeps_bodies {
+        Box::pin(repeat::keep_body(pool, exchange, way.bodies)).await?;
+    }
     let mut tried = Tried::new();
     let mut last = None;
     let mut stuck = match stick::find(pool, index, exchange) {

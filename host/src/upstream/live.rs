@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::breaker::Entry;
 use super::budget::Budget;
+use super::kept::{Kept, Refused};
 use super::queue::Queue;
 use super::vitals::{Vitals, WHOLE};
 use crate::base::ids::Slot;
@@ -51,6 +52,7 @@ struct Names {
     crews: HashMap<String, Weak<Crew>>,
     free: Vec<u32>,
     next: u32,
+    kept: Arc<Kept>,
 }
 
 /// What the servers of one pool have in common, by the pool's name.
@@ -58,6 +60,9 @@ struct Names {
 pub struct Crew {
     pub queue: Queue,
     pub(super) budget: Budget,
+    /// Of all pools.
+    pub(super) kept: Arc<Kept>,
+    pub(super) bodies_refused: Refused,
 }
 
 /// What makes a server the same one after a reload.
@@ -214,7 +219,10 @@ impl Names {
         if let Some(known) = self.crews.get(pool).and_then(Weak::upgrade) {
             return known;
         }
-        let crew = Arc::<Crew>::default();
+        let crew = Arc::new(Crew {
+            kept: self.kept.clone(),
+            ..Crew::default()
+        });
         self.crews.insert(pool.to_owned(), Arc::downgrade(&crew));
         crew
     }
