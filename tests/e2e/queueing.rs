@@ -145,6 +145,11 @@ fn who_leaves_gives_up_its_place() {
     assert_eq!(held.join().unwrap().status(), 200);
     assert_eq!(patient.join().unwrap().status(), 200);
     assert_eq!(gate.targets(), ["/held", "/patient"]);
+    let waits = [("pool", "app")];
+    let waits = proxy
+        .metrics()
+        .sum("tidegate_pool_queue_waits_total", &waits);
+    assert_eq!(waits, 2.0, "the one in vain too");
 }
 
 #[test]

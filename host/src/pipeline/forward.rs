@@ -10,10 +10,10 @@ use http::{Method, StatusCode, Version};
 use super::dial::{NoConnection, dial};
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
-use super::pick::{Tried, pick};
+use super::pick::Tried;
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
-use super::turn::{self, Asking, Refused, Waited};
+use super::turn::{self, Asked, Asker, Waited};
 use super::{forwarded, multiplex, passive, repeat, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
@@ -89,8 +89,18 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
     };
     let mut leave = None;
     loop {
-        let at_once = matches!(last, Some(Last::Answer(_)));
-        let chosen = choose(way, exchange, stuck.take(), &tried, at_once).await;
+        let (before, at_once) = (exchange.record.stage, matches!(last, Some(Last::Answer(_))));
+        let asked = Asked {
+            pool,
+            index,
+            stuck: stuck.take(),
+            tried: &tried,
+            at_once,
+        };
+        let chosen = turn::take(exchange, asked).await;
+        if at_once {
+            exchange.record.stage = before;
+        }
         let (server, place) = match (chosen, last.take()) {
             (Ok(chosen), _) => chosen,
             // Once a server was tried, its failure says more than that there is no other.
@@ -141,50 +151,6 @@ async fn in_time(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault
     Err(Fault::TotalTimeout)
 }
 
-/// A server, and a place there: the one that the user belongs to, or the balancer's, or the first of which there is a place.
-async fn choose<'a>(
-    way: &Way<'a>,
-    exchange: &mut Exchange,
-    stuck: Option<&'a Member>,
-    tried: &Tried,
-    at_once: bool,
-) -> Result<(&'a Member, InFlight), Fault> {
-    let Way { pool, index, .. } = *way;
-    let random = exchange.record.worker.random();
-    let server = match stuck {
-        Some(server) => server,
-        None => pick(pool, index, exchange, random, tried)?,
-    };
-    let Some(limits) = &pool.limits else {
-        return Ok((server, server.live.enter()));
-    };
-    if let Some(place) = server.live.admit() {
-        return Ok((server, place));
-    }
-    let before = exchange.record.stage;
-    exchange.record.stage = Stage::Queue;
-    exchange.record.link.enter(Phase::Busy, Duration::ZERO);
-    let mut waited = Waited::default();
-    let asking = Asking {
-        index,
-        view: exchange,
-        random,
-        tried,
-        at_once,
-    };
-    let refused = Refused {
-        server,
-        stuck: stuck.is_some(),
-    };
-    // Boxed: few requests wait.
-    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
-    exchange.waited(&waited);
-    if at_once {
-        exchange.record.stage = before;
-    }
-    turn
-}
-
 impl Last<'_> {
     /// There is no further attempt.
     fn stands(self, way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
@@ -220,16 +186,6 @@ impl Exchange {
         record.in_flight = Some(place);
     }
 
-    fn waited(&mut self, waited: &Waited) {
-        let record = &mut self.record;
-        let Some(time) = waited.time else { return };
-        record.queued = waited.behind;
-        match &mut record.queue {
-            Some(known) => *known += time,
-            None => record.queue = Some(record.read.elapsed()),
-        }
-    }
-
     /// Whether the pool has leave for another attempt, which is then held in `leave`.
     fn may_retry(&mut self, pool: &PoolSite, leave: &mut Option<Retrying>) -> bool {
         if leave.is_some() {
@@ -244,6 +200,27 @@ impl Exchange {
 
     pub(super) fn sends_no_body(&self) -> bool {
         self.body.as_ref().is_none_or(Body::is_empty)
+    }
+}
+
+impl Asker for Exchange {
+    fn random(&self) -> u64 {
+        self.record.worker.random()
+    }
+
+    fn queues(&mut self) {
+        self.record.stage = Stage::Queue;
+        self.record.link.enter(Phase::Busy, Duration::ZERO);
+    }
+
+    fn queued(&mut self, waited: &Waited) {
+        let record = &mut self.record;
+        let Some(time) = waited.time else { return };
+        record.queued = waited.behind;
+        match &mut record.queue {
+            Some(known) => *known += time,
+            None => record.queue = Some(record.read.elapsed()),
+        }
     }
 }
 

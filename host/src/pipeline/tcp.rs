@@ -13,17 +13,16 @@ use super::approach::Arrival;
 use super::dial::{NoConnection, dial};
 use super::fault::{Fault, Stage};
 use super::passive;
-use super::pick::{Tried, pick};
+use super::pick::Tried;
 use super::session::Session;
 use super::site::{Member, PoolSite, Site};
-use super::turn::{self, Asking, Refused, Waited};
+use super::turn::{self, Asked};
 use super::worker::{Bond, Place};
 use crate::base::ids::PoolIndex;
 use crate::config::checked::OnMarkedDown;
 use crate::http::link::Closing;
 use crate::net::Stream;
 use crate::net::relay::{Broken, Relay, Side};
-use crate::upstream::live::InFlight;
 
 /// A server's side of a connection.
 struct Reached {
@@ -127,7 +126,14 @@ async fn connect(
     let mut last = None;
     let mut leave = None;
     loop {
-        let chosen = choose(pool, index, session, &tried).await;
+        let asked = Asked {
+            pool,
+            index,
+            stuck: None,
+            tried: &tried,
+            at_once: false,
+        };
+        let chosen = turn::take(session, asked).await;
         let (server, held) = chosen.map_err(|fault| last.unwrap_or(fault))?;
         session.chose(server, held);
         // From the first attempt on: it may be found down while we wait for it.
@@ -151,39 +157,6 @@ async fn connect(
         tried.push(server.live.slot());
         session.in_flight = None;
     }
-}
-
-/// A server with a place for it.
-async fn choose<'a>(
-    pool: &'a PoolSite,
-    index: PoolIndex,
-    session: &mut Session,
-    tried: &Tried,
-) -> Result<(&'a Member, InFlight), Fault> {
-    let random = session.worker.random();
-    let server = pick(pool, index, session, random, tried)?;
-    let Some(limits) = &pool.limits else {
-        return Ok((server, server.live.enter()));
-    };
-    if let Some(place) = server.live.admit() {
-        return Ok((server, place));
-    }
-    session.stage = Stage::Queue;
-    let mut waited = Waited::default();
-    let asking = Asking {
-        index,
-        view: session,
-        random,
-        tried,
-        at_once: false,
-    };
-    let refused = Refused {
-        server,
-        stuck: false,
-    };
-    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
-    session.waited(waited);
-    turn
 }
 
 async fn attempt(pool: &PoolSite, server: &Member, session: &mut Session) -> Result<Stream, Fault> {
