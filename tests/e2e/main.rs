@@ -46,4 +46,5 @@ mod tls_in;
 mod tls_out;
 mod together;
 mod tokens;
+mod trials;
 mod unix;

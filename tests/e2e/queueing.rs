@@ -1,12 +1,13 @@
 //! Servers that take only so many requests at a time: who waits, in which order, how long, and who is told so.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
 use tidegate_tests::{
-    Client, Message, Origin, Proxy, Raw, Server, get, listener, reply, server, wait_until,
+    Authority, Client, Message, Origin, Proxy, Raw, Server, Setup, get, listener, reply, server,
+    tls_connect, wait_until,
 };
 
 #[test]
@@ -144,6 +145,11 @@ fn who_leaves_gives_up_its_place() {
     assert_eq!(held.join().unwrap().status(), 200);
     assert_eq!(patient.join().unwrap().status(), 200);
     assert_eq!(gate.targets(), ["/held", "/patient"]);
+    let waits = [("pool", "app")];
+    let waits = proxy
+        .metrics()
+        .sum("tidegate_pool_queue_waits_total", &waits);
+    assert_eq!(waits, 2.0, "the one in vain too");
 }
 
 #[test]
@@ -399,24 +405,8 @@ fn streams_of_one_connection_count_one_by_one() {
 
 #[test]
 fn connections_in_tcp_mode_wait_too() {
-    let echo = Raw::serving(|mut stream| {
-        let mut byte = [0];
-        while stream.read(&mut byte)? > 0 {
-            stream.write_all(&byte)?;
-        }
-        Ok(())
-    });
-    let proxy = Proxy::start(format!(
-        "[log]\naccess = \"stdout\"\nformat = \"json\"\n{}\n[[pool]]\nname = \"app\"\ntimeouts = {{ queue = \"1s\" }}\n\
-         servers = [{{ name = \"a\", address = \"{}\", max-connections = 1 }}]\n",
-        listener("db", "mode = \"tcp\"\npool = \"app\""),
-        echo.address()
-    ));
-    let speak = |stream: &mut TcpStream| {
-        let mut heard = [0];
-        stream.write_all(b"x")?;
-        stream.read_exact(&mut heard)
-    };
+    let echo = echo();
+    let proxy = Proxy::start(bytes_to(&echo, "") + "timeouts = { queue = \"1s\" }\n");
     let connect = || TcpStream::connect(proxy.address("db")).unwrap();
     let mut first = connect();
     speak(&mut first).unwrap();
@@ -438,6 +428,59 @@ fn connections_in_tcp_mode_wait_too() {
     let late = lines.iter().find(|line| line["fault"] == "queue-timeout");
     let late = late.unwrap_or_else(|| panic!("{lines:?}"));
     assert_eq!(late["termination"], "sQ");
+}
+
+/// A client that closes its sending side while it waits for a place may still want what the server says.
+#[test]
+fn a_client_in_tcp_mode_that_has_said_all_leaves_the_line_where_it_is_asked_to() {
+    for abort in [false, true] {
+        let echo = echo();
+        let proxy = Proxy::start(bytes_to(&echo, &format!("abort-on-close = {abort}")));
+        let connect = || TcpStream::connect(proxy.address("db")).unwrap();
+        let mut held = connect();
+        speak(&mut held).unwrap();
+        let mut leaver = connect();
+        leaver.write_all(b"last words").unwrap();
+        leaver.shutdown(Shutdown::Write).unwrap();
+        if abort {
+            let line = proxy.access_log(1).remove(0);
+            let told = (&line["fault"], &line["termination"]);
+            assert_eq!(told, (&"client-closed".into(), &"CQ".into()), "{line}");
+            wait_for_queue(&proxy, 0);
+            continue;
+        }
+        wait_for_queue(&proxy, 1);
+        drop(held);
+        let mut heard = String::new();
+        leaver.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "last words");
+    }
+}
+
+/// Whatever the connection runs over.
+#[test]
+fn a_client_of_tls_in_tcp_mode_that_goes_leaves_the_line() {
+    let ca = Authority::new("ca");
+    let echo = echo();
+    let lines = "abort-on-close = true\ntls = { certificates = ['site.pem'] }";
+    let proxy = Setup::new(bytes_to(&echo, lines))
+        .file("site.pem", ca.issue(&["site.test"]).bundle())
+        .start();
+    let connect = || tls_connect(proxy.address("db"), &ca, "site.test");
+    let mut held = connect();
+    speak(&mut held).unwrap();
+    let mut leavers = [connect(), connect()];
+    for leaver in &mut leavers {
+        leaver.write_all(b"x").unwrap();
+    }
+    wait_for_queue(&proxy, 2);
+    rustix::net::connect_unspec(&leavers[0].sock).unwrap();
+    wait_for_queue(&proxy, 1);
+    leavers[1].sock.shutdown(Shutdown::Write).unwrap();
+    wait_for_queue(&proxy, 0);
+    for line in proxy.access_log(2) {
+        assert_eq!(line["termination"], "CQ", "{line}");
+    }
 }
 
 #[test]
@@ -477,6 +520,32 @@ fn httplog_tells_who_was_ahead() {
         "{}",
         line("GET /2 ")
     );
+}
+
+fn echo() -> Raw {
+    Raw::serving(|mut stream| {
+        let mut byte = [0];
+        while stream.read(&mut byte)? > 0 {
+            stream.write_all(&byte)?;
+        }
+        Ok(())
+    })
+}
+
+/// In tcp mode, with one place.
+fn bytes_to(server: &Raw, lines: &str) -> String {
+    format!(
+        "[log]\naccess = \"stdout\"\nformat = \"json\"\n{}\n[[pool]]\nname = \"app\"\n\
+         servers = [{{ name = \"a\", address = \"{}\", max-connections = 1 }}]\n",
+        listener("db", &format!("mode = \"tcp\"\npool = \"app\"\n{lines}")),
+        server.address()
+    )
+}
+
+fn speak(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    let mut heard = [0];
+    stream.write_all(b"x")?;
+    stream.read_exact(&mut heard)
 }
 
 /// An origin that answers as many requests as it is told to.

@@ -77,6 +77,49 @@ fn a_body_is_repeated_where_it_is_kept() {
 }
 
 #[test]
+fn bodies_are_kept_where_there_is_room_for_all_of_them() {
+    let (busy, well) = (Origin::answering("busy", busy), Origin::named("well"));
+    let lines = "balancer = \"first\"\nretry-on = [\"503\"]\nretry-body = \"1KiB\"";
+    let site = site(lines, &[&busy, &well]);
+    let proxy = Proxy::start(format!("[proxy]\nretry-bodies = \"1KiB\"\n{site}"));
+    let put = || {
+        let body = "b".repeat(25);
+        proxy.send(&format!(
+            "PUT / HTTP/1.1\nhost: a\ncontent-length: 25\n\n{body}"
+        ))
+    };
+    assert_eq!(put().status(), 200);
+    let mut slow = Client::connect(proxy.address("web"));
+    slow.write(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n")
+        .unwrap();
+    // It is not repeated, since it is not kept.
+    wait_until("the slow one has its room", || put().status() == 503);
+    let refused = [("pool", "app")];
+    let refused = proxy
+        .metrics()
+        .sum("tidegate_retry_bodies_refused_total", &refused);
+    assert_eq!(refused, 1.0);
+    slow.write(&[b's'; 1000]).unwrap();
+    assert_eq!(slow.read().unwrap().status(), 200);
+    wait_until("there is room again", || put().status() == 200);
+}
+
+/// From the request's head on, whatever is waited for.
+#[test]
+fn the_deadline_of_all_attempts_is_that_of_a_body_that_is_kept_too() {
+    let origin = Origin::named("a");
+    let lines = "retry-body = \"1KiB\"\ntimeouts = { total = \"150ms\" }";
+    let proxy = Proxy::start(site(lines, &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    client
+        .write(b"PUT /late HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwo")
+        .unwrap();
+    assert_eq!(client.read().unwrap().status(), 504);
+    assert_eq!(proxy.logged("/late")["fault"], "total-timeout");
+    assert_eq!(origin.served(), 0);
+}
+
+#[test]
 fn a_client_that_waits_for_leave_may_send_a_body_that_is_kept() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(site("retry-body = \"1KiB\"", &[&origin]));

@@ -39,6 +39,8 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     pub watch: bool,
     pub trusted_proxies: Vec<Network>,
+    /// Bytes of bodies that are kept for another attempt, of all requests together.
+    pub retry_bodies: usize,
 }
 
 /// How names of servers are resolved.

@@ -59,6 +59,8 @@ table! {
         watch: bool, default(false);
         /// Networks whose Forwarded, X-Forwarded-*, X-Client-Cert-* and PROXY lines are believed; from all others they are dropped. CIDR, or an address alone. nginx's `set_real_ip_from`.
         trusted_proxies: List<Network>, default([]);
+        /// Bytes of request bodies that are kept for another attempt, `retry-body`, of all requests together; a body for which there is no room is sent as it comes and not repeated, counted in `tidegate_retry_bodies_refused_total`.
+        retry_bodies: Size<0, { 64 * GIB }>, default("64MiB");
     }
 }
 
@@ -173,7 +175,7 @@ table! {
         router: PluginName, optional;
         /// The [[pool]] where requests go that no route takes; without it they get a 404. Needed when the listener has no router and no filter. HAProxy's `default_backend`.
         pool: Text, optional;
-        /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
+        /// What becomes of a request whose client has closed its sending side while it waits for the answer: true ends it, `client-closed`; false answers it, as a client that has said all it has to say may expect. In tcp mode the same of a connection while it waits for a server. HAProxy's `option abortonclose`, the opposite of nginx's `proxy_ignore_client_abort`.
         abort_on_close: bool, default(false);
         /// Client connections at once, over all its addresses; whoever comes then waits in the kernel's queue until one ends, `max-connections` in the log. Absent: what the limit of open files allows, two files a connection, which bounds all listeners together too. HAProxy's `maxconn`, nginx's `worker_connections`.
         max_connections: Number<1, 10_000_000>, optional;

@@ -271,6 +271,7 @@ impl WorkerParts {
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
             drain_timeout: config.proxy.drain_timeout,
+            retry_bodies: config.proxy.retry_bodies,
             hold: Box::new(Hold(held)),
         });
         // Balancers know the new servers from here on, and what is on its way by the old site must not blame them for it.

@@ -1,4 +1,4 @@
-//! What Prometheus is told of those who wait for a place at a server, and of retries that there was no leave for.
+//! What Prometheus is told of those who wait for a place at a server, and of retries that there was no leave or no room for.
 
 use std::fmt::Error;
 
@@ -18,7 +18,8 @@ pub fn encode(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<
     queued_at_pools(encoder, running)?;
     waits(encoder, running)?;
     wait_seconds(encoder, running)?;
-    retries_refused(encoder, running)
+    retries_refused(encoder, running)?;
+    bodies_refused(encoder, running)
 }
 
 fn limits(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
@@ -71,6 +72,14 @@ fn retries_refused(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Re
     let rows =
         budgeted.map(|(pool, crew)| (named(pool), ConstCounter::new(crew.retries_refused())));
     family(encoder, ("tidegate_retries_refused", help, None), rows)
+}
+
+fn bodies_refused(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let help = "Bodies that were not kept for another attempt, as `retry-bodies` was used up";
+    let keeping = crews(running).filter(|(pool, _)| pool.retry.body > 0);
+    let rows = keeping.map(|(pool, crew)| (named(pool), ConstCounter::new(crew.bodies_refused())));
+    let name = "tidegate_retry_bodies_refused";
+    family(encoder, (name, help, None), rows)
 }
 
 fn named(pool: &Pool) -> [(&str, &str); 1] {

@@ -182,7 +182,7 @@ pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> 
         return Err(format!("there is no pool \"{pool}\""));
     };
     let mut servers = found.servers.iter().zip(live);
-    match servers.any(|(server, live)| server.weight > 0 && live.vitals.is_ready()) {
+    match servers.any(|(server, live)| server.weight > 0 && live.vitals.takes_somebody()) {
         true => Ok(()),
         false => Err(format!("pool \"{pool}\" has no usable server")),
     }

@@ -43,10 +43,11 @@ impl Ward {
         if !has_room(&pool, rules) {
             if verdict.is_some() {
                 server.vitals.trial.set(rules.trials);
+                server.crew().queue.look_again();
             }
             return self.tell_of_no_room(pool_name, server_name);
         }
-        let time = self.time_out(server, rules, verdict.is_some());
+        let time = self.time_out(server, rules, server.vitals.trial.is_on());
         server.vitals.set_ejected(true);
         tracing::warn!(
             pool = pool_name,

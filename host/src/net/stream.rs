@@ -24,8 +24,8 @@ pub enum Stream {
 
 /// What a stream may run over.
 pub trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
-    /// The socket at the bottom.
-    fn socket(&self) -> BorrowedFd<'_>;
+    /// What it runs over.
+    fn below(&self) -> &Stream;
     /// Whether it has taken bytes that the socket has not: a flush is owed.
     fn holds(&self) -> bool;
 }
@@ -36,7 +36,7 @@ impl Stream {
         match self {
             Stream::Tcp(socket) => socket.as_fd(),
             Stream::Unix(socket) => socket.as_fd(),
-            Stream::Layered(layer) => layer.socket(),
+            Stream::Layered(layer) => layer.below().socket(),
         }
     }
 
@@ -97,14 +97,28 @@ impl Stream {
         Ok((seen > 0).then_some(byte[0]))
     }
 
-    /// Resolves once the peer has reset the connection. Of a layered one nobody hears before it is read.
+    /// Resolves once the peer has reset the connection, whatever it has sent that nobody has read.
     pub async fn breaks(&self) {
-        let broken = match self {
-            Stream::Tcp(socket) => socket.ready(Interest::ERROR).await,
-            Stream::Unix(socket) => socket.ready(Interest::ERROR).await,
+        self.is_found(Interest::ERROR).await;
+    }
+
+    /// Resolves once the peer has closed its sending side, or reset the connection.
+    pub async fn ends(&self) {
+        // Of reading it tells the end alone: the runtime knows of no urgent data, since it does not ask for such.
+        self.is_found(Interest::PRIORITY | Interest::ERROR).await;
+    }
+
+    async fn is_found(&self, what: Interest) {
+        let mut bottom = self;
+        while let Stream::Layered(layer) = bottom {
+            bottom = layer.below();
+        }
+        let found = match bottom {
+            Stream::Tcp(socket) => socket.ready(what).await,
+            Stream::Unix(socket) => socket.ready(what).await,
             Stream::Layered(_) => std::future::pending().await,
         };
-        if broken.is_err() {
+        if found.is_err() {
             // The runtime ends, and we with it.
             std::future::pending::<()>().await;
         }

@@ -10,10 +10,10 @@ use http::{Method, StatusCode, Version};
 use super::dial::{NoConnection, dial};
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
-use super::pick::{Tried, pick};
+use super::pick::Tried;
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
-use super::turn::{self, Asking, Refused, Waited};
+use super::turn::{self, Asked, Asker, Waited};
 use super::{forwarded, multiplex, passive, repeat, stick};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
@@ -48,10 +48,8 @@ pub async fn forward(
         index,
         peer,
         silence,
+        bodies: site.retry_bodies,
     };
-    if pool.keeps_bodies {
-        Box::pin(repeat::keep_body(pool, exchange)).await?;
-    }
     match pool.timeouts.total.is_zero() {
         true => attempts(&way, exchange).await,
         false => Box::pin(in_time(&way, exchange)).await,
@@ -64,6 +62,8 @@ struct Way<'a> {
     index: PoolIndex,
     peer: &'a str,
     silence: Duration,
+    /// Bytes of bodies that are kept, of all requests.
+    bodies: usize,
 }
 
 /// What the attempts so far have come to.
@@ -75,6 +75,9 @@ enum Last<'a> {
 
 async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let Way { pool, index, .. } = *way;
+    if pool.keeps_bodies {
+        Box::pin(repeat::keep_body(pool, exchange, way.bodies)).await?;
+    }
     let mut tried = Tried::new();
     let mut last = None;
     let mut stuck = match stick::find(pool, index, exchange) {
@@ -86,8 +89,18 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
     };
     let mut leave = None;
     loop {
-        let at_once = matches!(last, Some(Last::Answer(_)));
-        let chosen = choose(way, exchange, stuck.take(), &tried, at_once).await;
+        let (before, at_once) = (exchange.record.stage, matches!(last, Some(Last::Answer(_))));
+        let asked = Asked {
+            pool,
+            index,
+            stuck: stuck.take(),
+            tried: &tried,
+            at_once,
+        };
+        let chosen = turn::take(exchange, asked).await;
+        if at_once {
+            exchange.record.stage = before;
+        }
         let (server, place) = match (chosen, last.take()) {
             (Ok(chosen), _) => chosen,
             // Once a server was tried, its failure says more than that there is no other.
@@ -100,7 +113,8 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         let repeatable = pool.retries_answers && exchange.is_repeatable(pool);
         let attempt = attempt(pool, server, exchange, way.peer, now).await;
         let met = attempt.as_ref().map(|answer| answer.head.status);
-        passive::met(pool, server, met.map_err(|failed| failed.fault));
+        let met = met.map_err(|failed| failed.fault);
+        passive::met(pool, &mut exchange.record.in_flight, met);
         let again = match &attempt {
             Ok(answer) => repeatable && pool.retry.takes(answer.head.status.as_u16()),
             Err(failed) => failed.again,
@@ -129,58 +143,12 @@ async fn in_time(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Fault
     if let Ok(answer) = tokio::time::timeout_at(deadline.into(), trying).await {
         return answer;
     }
-    let record = &exchange.record;
-    let waited = matches!(record.link.phase(), Phase::FirstByte | Phase::Sending);
-    if let Some(place) = record.in_flight.as_ref().filter(|_| waited)
-        && let Some(server) = way.pool.member(place.server().slot())
-    {
-        passive::met(way.pool, server, Err(Fault::FirstByteTimeout));
+    let record = &mut exchange.record;
+    if matches!(record.link.phase(), Phase::FirstByte | Phase::Sending) {
+        let met = Err(Fault::FirstByteTimeout);
+        passive::met(way.pool, &mut record.in_flight, met);
     }
     Err(Fault::TotalTimeout)
-}
-
-/// A server, and a place there: the one that the user belongs to, or the balancer's, or the first of which there is a place.
-async fn choose<'a>(
-    way: &Way<'a>,
-    exchange: &mut Exchange,
-    stuck: Option<&'a Member>,
-    tried: &Tried,
-    at_once: bool,
-) -> Result<(&'a Member, InFlight), Fault> {
-    let Way { pool, index, .. } = *way;
-    let random = exchange.record.worker.random();
-    let server = match stuck {
-        Some(server) => server,
-        None => pick(pool, index, exchange, random, tried)?,
-    };
-    let Some(limits) = &pool.limits else {
-        return Ok((server, server.live.enter()));
-    };
-    if let Some(place) = server.live.admit() {
-        return Ok((server, place));
-    }
-    let before = exchange.record.stage;
-    exchange.record.stage = Stage::Queue;
-    exchange.record.link.enter(Phase::Busy, Duration::ZERO);
-    let mut waited = Waited::default();
-    let asking = Asking {
-        index,
-        view: exchange,
-        random,
-        tried,
-        at_once,
-    };
-    let refused = Refused {
-        server,
-        stuck: stuck.is_some(),
-    };
-    // Boxed: few requests wait.
-    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
-    exchange.waited(&waited);
-    if at_once {
-        exchange.record.stage = before;
-    }
-    turn
 }
 
 impl Last<'_> {
@@ -218,16 +186,6 @@ impl Exchange {
         record.in_flight = Some(place);
     }
 
-    fn waited(&mut self, waited: &Waited) {
-        let record = &mut self.record;
-        let Some(time) = waited.time else { return };
-        record.queued = waited.behind;
-        match &mut record.queue {
-            Some(known) => *known += time,
-            None => record.queue = Some(record.read.elapsed()),
-        }
-    }
-
     /// Whether the pool has leave for another attempt, which is then held in `leave`.
     fn may_retry(&mut self, pool: &PoolSite, leave: &mut Option<Retrying>) -> bool {
         if leave.is_some() {
@@ -242,6 +200,27 @@ impl Exchange {
 
     pub(super) fn sends_no_body(&self) -> bool {
         self.body.as_ref().is_none_or(Body::is_empty)
+    }
+}
+
+impl Asker for Exchange {
+    fn random(&self) -> u64 {
+        self.record.worker.random()
+    }
+
+    fn queues(&mut self) {
+        self.record.stage = Stage::Queue;
+        self.record.link.enter(Phase::Busy, Duration::ZERO);
+    }
+
+    fn queued(&mut self, waited: &Waited) {
+        let record = &mut self.record;
+        let Some(time) = waited.time else { return };
+        record.queued = waited.behind;
+        match &mut record.queue {
+            Some(known) => *known += time,
+            None => record.queue = Some(record.read.elapsed()),
+        }
     }
 }
 

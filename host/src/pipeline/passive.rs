@@ -3,16 +3,15 @@
 use http::StatusCode;
 
 use super::fault::Fault;
-use super::site::{Member, PoolSite};
+use super::site::PoolSite;
 use crate::config::checked::Failures;
+use crate::upstream::live::InFlight;
 
 /// Called once an attempt: with the answer's status, or with why there is none.
-pub fn met(pool: &PoolSite, server: &Member, what: Result<StatusCode, Fault>) {
-    let Some(rules) = &pool.passive else { return };
-    match counts(&rules.on, what) {
-        Some(true) => server.live.failed(rules),
-        Some(false) => server.live.succeeded(rules),
-        None => {}
+pub fn met(pool: &PoolSite, place: &mut Option<InFlight>, what: Result<StatusCode, Fault>) {
+    if let (Some(rules), Some(place)) = (&pool.passive, place) {
+        let failed = counts(&rules.on, what);
+        place.met(rules, failed.map(|failed| !failed));
     }
 }
 

@@ -45,14 +45,20 @@ pub fn after(pool: &PoolSite, fault: Fault, begun: bool, safe: bool) -> bool {
     }
 }
 
-/// Reads a body in full that is short enough to be kept.
-pub async fn keep_body(pool: &PoolSite, exchange: &mut Exchange) -> Result<(), Fault> {
+/// Reads a body in full that is short enough to be kept, where there is room for it beside all that are: `all` bytes.
+pub async fn keep_body(pool: &PoolSite, exchange: &mut Exchange, all: usize) -> Result<(), Fault> {
     let most = pool.retry.body;
     let length = exchange.body.as_ref().and_then(Body::length);
-    let fits = length.is_some_and(|length| length > 0 && length <= most as u64);
-    if !fits || !exchange.has_safe_method(pool) {
+    let fits = |length: &u64| *length > 0 && *length <= most as u64;
+    let Some(length) = length.filter(fits) else {
+        return Ok(());
+    };
+    if !exchange.has_safe_method(pool) {
         return Ok(());
     }
+    let Some(room) = pool.room_for_body(length as usize, all) else {
+        return Ok(());
+    };
     let link = exchange.record.link.clone();
     let body = exchange.body.take().unwrap_or_default();
     let collecting = pin!(body.collect(most));
@@ -60,7 +66,7 @@ pub async fn keep_body(pool: &PoolSite, exchange: &mut Exchange) -> Result<(), F
         .wait(Phase::RequestBody, link.limits().body, collecting)
         .await;
     match whole {
-        Ok(Ok(bytes)) => exchange.kept = Some(Box::new(bytes)),
+        Ok(Ok(bytes)) => exchange.kept = Some(Box::new(room.hold(bytes))),
         Ok(Err(CollectError::TooLarge)) => return Err(Fault::BodyTooLarge),
         Ok(Err(CollectError::Broken)) if link.was_blamed(Blame::TooLarge) => {
             return Err(Fault::BodyTooLarge);

@@ -9,7 +9,7 @@ use http::HeaderName;
 
 use super::fault::{Fault, Stage};
 use super::site::Member;
-use super::turn::Waited;
+use super::turn::{Asker, Waited};
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
@@ -86,15 +86,6 @@ impl Session {
         self.in_flight = Some(place);
     }
 
-    pub fn waited(&mut self, waited: Waited) {
-        let Some(time) = waited.time else { return };
-        self.queued = waited.behind;
-        match &mut self.queue {
-            Some(known) => *known += time,
-            None => self.queue = Some(self.ready.elapsed()),
-        }
-    }
-
     fn tell(&mut self) {
         let server = self.in_flight.take().map(InFlight::end);
         // Dropped on its way: cut, or a panic.
@@ -139,6 +130,25 @@ impl Session {
             fault: fault.map(Fault::word),
             logged: true,
         });
+    }
+}
+
+impl Asker for Session {
+    fn random(&self) -> u64 {
+        self.worker.random()
+    }
+
+    fn queues(&mut self) {
+        self.stage = Stage::Queue;
+    }
+
+    fn queued(&mut self, waited: &Waited) {
+        let Some(time) = waited.time else { return };
+        self.queued = waited.behind;
+        match &mut self.queue {
+            Some(known) => *known += time,
+            None => self.queue = Some(self.ready.elapsed()),
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Site {
     pub trusted_proxies: Vec<Network>,
     /// How long connections of listeners that are gone may take to end.
     pub drain_timeout: Duration,
+    /// Bytes of bodies that are kept for another attempt, of all requests of the process.
+    pub retry_bodies: usize,
     /// Whatever its builder wants to live as long.
     pub hold: Box<dyn Any>,
 }
@@ -165,6 +167,7 @@ impl Site {
             pools: Vec::new(),
             trusted_proxies: Vec::new(),
             drain_timeout: Duration::ZERO,
+            retry_bodies: 0,
             hold: Box::new(()),
         }
     }
@@ -260,6 +263,12 @@ impl PoolSite {
         let in_flight = self.members.iter().map(|m| u64::from(m.live.inflight()));
         let leave = first.live.crew().retry(rule, in_flight.sum());
         leave.map(Some).ok_or(())
+    }
+
+    /// Room to keep a body of so many bytes, where all such in the process come to no more than `most`.
+    pub(super) fn room_for_body(&self, bytes: usize, most: usize) -> Option<upstream::Room> {
+        let crew = self.members.first()?.live.crew();
+        crew.room_for_body(bytes, most)
     }
 
     /// The next server in turn that has a place, and the place.

@@ -13,17 +13,16 @@ use super::approach::Arrival;
 use super::dial::{NoConnection, dial};
 use super::fault::{Fault, Stage};
 use super::passive;
-use super::pick::{Tried, pick};
+use super::pick::Tried;
 use super::session::Session;
 use super::site::{Member, PoolSite, Site};
-use super::turn::{self, Asking, Refused, Waited};
+use super::turn::{self, Asked};
 use super::worker::{Bond, Place};
 use crate::base::ids::PoolIndex;
 use crate::config::checked::OnMarkedDown;
 use crate::http::link::Closing;
 use crate::net::Stream;
 use crate::net::relay::{Broken, Relay, Side};
-use crate::upstream::live::InFlight;
 
 /// A server's side of a connection.
 struct Reached {
@@ -51,11 +50,13 @@ pub async fn pass(
     };
     let listener = site.listener(place.listener());
     let silence = listener.map_or(Duration::ZERO, |listener| listener.timeouts.tunnel);
+    let at_end = listener.is_some_and(|listener| listener.abort_on_close);
     session.ready = Instant::now();
     let reached = tokio::select! {
+        biased;
         reached = connect(&site, &place, pool, &mut session) => reached,
         // It may have waited in line for long.
-        () = stream.breaks() => Err(Fault::ClientClosed),
+        () = leaves(&stream, at_end) => Err(Fault::ClientClosed),
         () = link.closes(Closing::Cut) => Err(link.blamed().into()),
     };
     drop(site);
@@ -79,6 +80,15 @@ pub async fn pass(
     // Told before the worker takes it for gone: a drain ends with the last one.
     drop(session);
     drop(place);
+}
+
+/// Resolves once the client is gone: it has reset the connection, or, `at_end`, sends no more. One that has only closed its sending
+/// side may still wait for what the server has to say.
+async fn leaves(stream: &Stream, at_end: bool) {
+    match at_end {
+        true => stream.ends().await,
+        false => stream.breaks().await,
+    }
 }
 
 async fn relayed(
@@ -116,7 +126,14 @@ async fn connect(
     let mut last = None;
     let mut leave = None;
     loop {
-        let chosen = choose(pool, index, session, &tried).await;
+        let asked = Asked {
+            pool,
+            index,
+            stuck: None,
+            tried: &tried,
+            at_once: false,
+        };
+        let chosen = turn::take(session, asked).await;
         let (server, held) = chosen.map_err(|fault| last.unwrap_or(fault))?;
         session.chose(server, held);
         // From the first attempt on: it may be found down while we wait for it.
@@ -124,7 +141,8 @@ async fn connect(
             .then(|| place.bind_to(server.live.slot(), &session.link));
         let attempt = attempt(pool, server, session).await;
         let met = attempt.as_ref().map(|_| StatusCode::OK);
-        passive::met(pool, server, met.map_err(|fault| *fault));
+        let met = met.map_err(|fault| *fault);
+        passive::met(pool, &mut session.in_flight, met);
         let fault = match attempt {
             Ok(stream) => return Ok(Reached { stream, bond }),
             Err(fault) => fault,
@@ -139,39 +157,6 @@ async fn connect(
         tried.push(server.live.slot());
         session.in_flight = None;
     }
-}
-
-/// A server with a place for it.
-async fn choose<'a>(
-    pool: &'a PoolSite,
-    index: PoolIndex,
-    session: &mut Session,
-    tried: &Tried,
-) -> Result<(&'a Member, InFlight), Fault> {
-    let random = session.worker.random();
-    let server = pick(pool, index, session, random, tried)?;
-    let Some(limits) = &pool.limits else {
-        return Ok((server, server.live.enter()));
-    };
-    if let Some(place) = server.live.admit() {
-        return Ok((server, place));
-    }
-    session.stage = Stage::Queue;
-    let mut waited = Waited::default();
-    let asking = Asking {
-        index,
-        view: session,
-        random,
-        tried,
-        at_once: false,
-    };
-    let refused = Refused {
-        server,
-        stuck: false,
-    };
-    let turn = Box::pin(turn::another(pool, limits, &asking, refused, &mut waited)).await;
-    session.waited(waited);
-    turn
 }
 
 async fn attempt(pool: &PoolSite, server: &Member, session: &mut Session) -> Result<Stream, Fault> {

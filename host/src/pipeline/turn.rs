@@ -6,15 +6,17 @@
 //!                   sticky ───────────────► line of that server ─► its next place
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::pick::{Tried, pick};
 use super::site::{Limits, Member, PoolSite};
 use crate::base::event::Queued;
-use crate::base::ids::PoolIndex;
+use crate::base::ids::{PoolIndex, Slot};
 use crate::config::checked::WhenFull;
 use crate::hook::RequestView;
+use crate::upstream::Crew;
 use crate::upstream::live::InFlight;
 use crate::upstream::queue::{Call, Wait, Wants};
 
@@ -22,21 +24,41 @@ use crate::upstream::queue::{Call, Wait, Wants};
 /// plugin, and there may be a thousand.
 const SECOND_THOUGHTS: usize = 3;
 
-/// Who asks.
-pub struct Asking<'a> {
+/// Who asks for a server: a request, whatever protocol it came in, or a connection in tcp mode.
+pub trait Asker: RequestView {
+    fn random(&self) -> u64;
+
+    /// None had a place at once.
+    fn queues(&mut self);
+
+    /// That is over, be it in vain.
+    fn queued(&mut self, waited: &Waited);
+}
+
+/// What is asked for.
+pub struct Asked<'a, 'b> {
+    pub pool: &'a PoolSite,
     pub index: PoolIndex,
-    pub view: &'a dyn RequestView,
-    pub random: u64,
-    pub tried: &'a [crate::base::ids::Slot],
-    /// A place that falls free later is of no use to it.
+    /// Where the user belongs.
+    pub stuck: Option<&'a Member>,
+    pub tried: &'b [Slot],
+    /// A place that falls free later is of no use.
     pub at_once: bool,
 }
 
+struct Asking<'a> {
+    index: PoolIndex,
+    view: &'a dyn RequestView,
+    random: u64,
+    tried: &'a [Slot],
+    at_once: bool,
+}
+
 /// A server that had no place.
-pub struct Refused<'a> {
-    pub server: &'a Member,
+struct Refused<'a> {
+    server: &'a Member,
     /// The user belongs there.
-    pub stuck: bool,
+    stuck: bool,
 }
 
 /// What became of a wait.
@@ -45,12 +67,52 @@ pub struct Waited {
     /// Some: there was one.
     pub time: Option<Duration>,
     pub behind: Queued,
+    begun: Option<(Arc<Crew>, Instant)>,
 }
 
-type Turn<'a> = (&'a Member, InFlight);
+pub type Turn<'a> = (&'a Member, InFlight);
+
+/// A server, and a place there: the one that the user belongs to, or the balancer's, or the first of which there is a place.
+pub async fn take<'a>(asker: &mut impl Asker, asked: Asked<'a, '_>) -> Result<Turn<'a>, Fault> {
+    let Asked {
+        pool,
+        index,
+        stuck,
+        tried,
+        at_once,
+    } = asked;
+    let random = asker.random();
+    let server = match stuck {
+        Some(server) => server,
+        None => pick(pool, index, asker, random, tried)?,
+    };
+    let Some(limits) = &pool.limits else {
+        return Ok((server, server.live.enter()));
+    };
+    if let Some(place) = server.live.admit() {
+        return Ok((server, place));
+    }
+    asker.queues();
+    let mut waited = Waited::default();
+    let asking = Asking {
+        index,
+        view: asker,
+        random,
+        tried,
+        at_once,
+    };
+    let refused = Refused {
+        server,
+        stuck: stuck.is_some(),
+    };
+    // Boxed: few requests wait.
+    let turn = Box::pin(another(pool, limits, &asking, refused, &mut waited)).await;
+    asker.queued(&waited);
+    turn
+}
 
 /// A server with a place, after one had none.
-pub async fn another<'a>(
+async fn another<'a>(
     pool: &'a PoolSite,
     limits: &Limits,
     asking: &Asking<'_>,
@@ -61,11 +123,7 @@ pub async fn another<'a>(
     let waiting = wait(pool, limits, asking, refused, waited);
     let turn = tokio::time::timeout(pool.timeouts.queue, waiting).await;
     if waited.time.is_some() {
-        let time = begun.elapsed();
-        waited.time = Some(time);
-        if let Some(crew) = &limits.crew {
-            crew.queue.count_wait(time);
-        }
+        waited.time = Some(begun.elapsed());
     }
     turn.unwrap_or(Err(Fault::QueueTimeout(later(pool))))
 }
@@ -77,8 +135,10 @@ async fn wait<'a>(
     refused: Refused<'a>,
     waited: &mut Waited,
 ) -> Result<Turn<'a>, Fault> {
-    let mut wanted =
-        (refused.stuck || limits.when_full == WhenFull::Wait).then_some(refused.server);
+    // For a trial nobody waits: it is like one that is down.
+    let waits = limits.crew.is_some() && refused.server.live.vitals.trial.has_room();
+    let wants = refused.stuck || limits.when_full == WhenFull::Wait;
+    let mut wanted = (wants && waits).then_some(refused.server);
     let mut first = Some(refused.server);
     let mut ticket = None;
     // Servers that this generation does not know.
@@ -104,7 +164,7 @@ async fn wait<'a>(
             }
             return Err(Fault::QueueFull(later(pool)));
         };
-        waited.begin(&wait, &wants);
+        waited.begin(crew, &wait, &wants);
         ticket = Some(wait.ticket());
         match wait.await {
             // All are down.
@@ -148,14 +208,24 @@ fn with_room<'a>(
 }
 
 impl Waited {
-    fn begin(&mut self, wait: &Wait, wants: &Wants<'_>) {
+    fn begin(&mut self, crew: &Arc<Crew>, wait: &Wait, wants: &Wants<'_>) {
         if self.time.replace(Duration::ZERO).is_some() {
             return;
         }
+        self.begun = Some((crew.clone(), Instant::now()));
         let ahead = u32::try_from(wait.ahead).unwrap_or(u32::MAX);
         match wants {
             Wants::Server(_) => self.behind.at_server = ahead,
             Wants::Any { .. } => self.behind.at_pool = ahead,
+        }
+    }
+}
+
+impl Drop for Waited {
+    /// However it ended: who asked may have left.
+    fn drop(&mut self) {
+        if let Some((crew, begun)) = &self.begun {
+            crew.queue.count_wait(begun.elapsed());
         }
     }
 }

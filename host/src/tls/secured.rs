@@ -1,7 +1,6 @@
 //! A TLS stream as the floors above read and write it.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -26,8 +25,8 @@ impl Secured {
 }
 
 impl Layer for Secured {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().0.socket()
+    fn below(&self) -> &Stream {
+        self.0.get_ref().0
     }
 
     fn holds(&self) -> bool {

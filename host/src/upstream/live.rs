@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::breaker::Entry;
 use super::budget::Budget;
+use super::kept::{Kept, Refused};
 use super::queue::Queue;
 use super::vitals::{Vitals, WHOLE};
 use crate::base::ids::Slot;
@@ -50,6 +52,7 @@ struct Names {
     crews: HashMap<String, Weak<Crew>>,
     free: Vec<u32>,
     next: u32,
+    kept: Arc<Kept>,
 }
 
 /// What the servers of one pool have in common, by the pool's name.
@@ -57,6 +60,9 @@ struct Names {
 pub struct Crew {
     pub queue: Queue,
     pub(super) budget: Budget,
+    /// Of all pools.
+    pub(super) kept: Arc<Kept>,
+    pub(super) bodies_refused: Refused,
 }
 
 /// What makes a server the same one after a reload.
@@ -213,7 +219,10 @@ impl Names {
         if let Some(known) = self.crews.get(pool).and_then(Weak::upgrade) {
             return known;
         }
-        let crew = Arc::<Crew>::default();
+        let crew = Arc::new(Crew {
+            kept: self.kept.clone(),
+            ..Crew::default()
+        });
         self.crews.insert(pool.to_owned(), Arc::downgrade(&crew));
         crew
     }
@@ -273,26 +282,12 @@ impl Server {
 
     /// Requests in flight at most; 0: any number.
     pub fn limit(&self) -> u32 {
-        self.limit.load(Relaxed)
+        self.limit.load(SeqCst)
     }
 
     /// In force for those who come from now on; who waits hears of it by the queue's `look_again`.
     pub fn set_limit(&self, limit: u32) {
-        self.limit.store(limit, Relaxed);
-    }
-
-    /// A request went well, where the pool has rules for that.
-    pub fn succeeded(self: &Arc<Self>, rules: &Passive) {
-        if self.vitals.succeeded(rules, self.table.now_ms()) {
-            self.suspect();
-        }
-    }
-
-    /// A request failed in a way that counts.
-    pub fn failed(self: &Arc<Self>, rules: &Passive) {
-        if self.vitals.failed(rules, self.table.now_ms()) {
-            self.suspect();
-        }
+        self.limit.store(limit, SeqCst);
     }
 
     /// Puts it on the list of those that are to be judged.
@@ -308,36 +303,56 @@ impl Server {
     /// Counts a request as in flight until the guard is dropped, whatever the limit.
     pub fn enter(self: &Arc<Self>) -> InFlight {
         self.cell().inflight.fetch_add(1, Relaxed);
-        InFlight {
-            server: self.clone(),
+        self.in_flight(Entry {
+            number: self.vitals.trial.number(),
             tried: false,
-        }
+        })
     }
 
     /// The same, if there is a place, and nobody waits who may have it before.
     pub fn admit(self: &Arc<Self>) -> Option<InFlight> {
         let queue = &self.crew.queue;
-        self.admit_by(|| match self.limit() > 0 && queue.is_waited() {
+        let entry = self.vitals.trial.begin()?;
+        let place = match (entry.tried || self.limit() > 0) && queue.is_waited() {
             false => self.take_place(),
             true => queue.overtakes_nobody(self),
-        })
+        };
+        if !place && self.give_back(entry) {
+            // Whoever looked meanwhile found it taken.
+            self.tell_queue();
+        }
+        place.then(|| self.in_flight(entry))
     }
 
-    /// The same for one whose turn it is.
+    /// The same for one whose turn it is. The queue is locked.
     pub(super) fn admit_at_once(self: &Arc<Self>) -> Option<InFlight> {
-        self.admit_by(|| self.take_place())
+        let entry = self.vitals.trial.begin()?;
+        let place = self.take_place();
+        if !place {
+            self.give_back(entry);
+        }
+        place.then(|| self.in_flight(entry))
     }
 
-    fn admit_by(self: &Arc<Self>, place: impl FnOnce() -> bool) -> Option<InFlight> {
-        let tried = self.vitals.trial.begin()?;
-        if place() {
-            let server = self.clone();
-            return Some(InFlight { server, tried });
+    fn in_flight(self: &Arc<Self>, entry: Entry) -> InFlight {
+        let server = self.clone();
+        InFlight { server, entry }
+    }
+
+    /// Nothing came of it. True: somebody else may be tried.
+    fn give_back(&self, entry: Entry) -> bool {
+        if entry.tried {
+            self.vitals.trial.settle(entry.number, None);
         }
-        if tried {
-            self.vitals.trial.end();
+        entry.tried
+    }
+
+    /// There may be room for somebody who waits.
+    fn tell_queue(self: &Arc<Self>) {
+        let queue = &self.crew.queue;
+        if queue.is_waited() {
+            queue.freed(self);
         }
-        None
     }
 
     /// As far as a glance tells.
@@ -386,8 +401,7 @@ impl Drop for Server {
 /// A request in flight at a server.
 pub struct InFlight {
     server: Arc<Server>,
-    /// It is the one that is tried on a server that is on trial.
-    tried: bool,
+    entry: Entry,
 }
 
 impl InFlight {
@@ -399,18 +413,38 @@ impl InFlight {
     pub fn end(self) -> Arc<Server> {
         self.server.clone()
     }
+
+    /// How its attempt went, where the pool has rules for that; None: in a way that says nothing of the server. If it is the one
+    /// that is tried, the next one may come, however long the rest of this one takes.
+    pub fn met(&mut self, rules: &Passive, well: Option<bool>) {
+        let InFlight { server, entry } = self;
+        let (vitals, now) = (&server.vitals, server.table.now_ms());
+        if std::mem::take(&mut entry.tried) {
+            if vitals.trial.settle(entry.number, well) {
+                server.suspect();
+            }
+            return server.tell_queue();
+        }
+        // What was sent before an ejection says nothing of how the server is after it.
+        if entry.number != vitals.trial.number() {
+            return;
+        }
+        match well {
+            Some(true) => vitals.succeeded(rules, now),
+            Some(false) if vitals.failed(rules, now) => server.suspect(),
+            _ => {}
+        }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         let server = &self.server;
-        if self.tried {
-            server.vitals.trial.end();
-        }
+        let tried = server.give_back(self.entry);
         server.cell().inflight.fetch_sub(1, SeqCst);
         // At one that has as many places as anybody wants nobody waits, but for its trial.
-        if (self.tried || server.limit() > 0) && server.crew.queue.is_waited() {
-            server.crew.queue.freed(server);
+        if tried || server.limit() > 0 {
+            server.tell_queue();
         }
     }
 }

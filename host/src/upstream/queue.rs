@@ -11,12 +11,13 @@
 //!
 //! The count of places taken is the server's own count of what is in flight. While nobody waits the lock is not touched. Whoever
 //! begins to wait says so first (`waited`) and looks for a place once more after that; whoever gives a place back does that first,
-//! and then looks whether anybody waits. So one of the two sees the other, and no place is lost between them.
+//! and then looks whether anybody waits. So one of the two sees the other, and no place is lost between them. That holds where both
+//! do so in one order for all (`SeqCst`): between its two steps each has a fence, or an operation that is one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -113,6 +114,7 @@ impl Queue {
 
     /// A server's state, weight or limit has changed.
     pub fn look_again(&self) {
+        fence(SeqCst);
         if !self.is_waited() {
             return;
         }
@@ -175,7 +177,8 @@ impl Queue {
 }
 
 impl Crew {
-    /// Takes a place in a line of at most `most` (0: any number); the place of before, where `again` was given up for nothing.
+    /// Takes a place in a line of at most `most` (0: any number); whoever waited before has its turn of before, `again`, and is not
+    /// turned away now.
     pub fn wait(
         self: &Arc<Self>,
         wants: &Wants<'_>,
@@ -184,13 +187,14 @@ impl Crew {
     ) -> Result<Wait, Full> {
         let mut state = self.queue.lock();
         let ahead = state.length(wants);
-        if most > 0 && ahead >= most {
+        if most > 0 && ahead >= most && again.is_none() {
             return Err(Full);
         }
         let ticket = again.unwrap_or(state.next);
         state.next = state.next.max(ticket + 1);
         state.join(wants, ticket);
         self.queue.waited.store(true, SeqCst);
+        fence(SeqCst);
         // Only now: what was given back before this was not offered to anybody.
         let mut called = Called::new();
         match wants {

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::live::{Identity, InFlight};
 use super::queue::{Call, Wait, Wants};
 use super::vitals::Wanted;
 use super::{Crew, LiveTable, Server};
+use crate::config::checked::Passive;
 use crate::hook::ServerState;
 
 /// Servers of one pool with these limits, each of weight 1 and ready.
@@ -118,10 +120,13 @@ fn a_line_has_a_bound_and_a_wait_that_goes_on_keeps_its_turn() {
     assert!(crew.wait(&wants, 2, None).is_err());
     let ticket = first.ticket();
     drop(first);
+    let third = crew.wait(&wants, 2, None).unwrap();
+    // Though others have come meanwhile.
     let mut again = crew.wait(&wants, 2, Some(ticket)).unwrap();
     drop(held);
     assert!(called(&mut second).is_none());
     assert!(admitted(&mut again).is_some());
+    drop(third);
     assert!(admitted(&mut second).is_some());
 }
 
@@ -230,6 +235,174 @@ fn a_server_on_trial_takes_one_at_a_time() {
     assert!(servers[0].vitals.is_ready() && servers[0].admit().is_some());
 }
 
+fn rules() -> Passive {
+    Passive {
+        max_fails: 1,
+        window: Duration::from_secs(10),
+        max_rate: 0,
+        min_requests: 10,
+        eject: Duration::from_secs(30),
+        max_eject: Duration::from_secs(300),
+        max_ejected: 100,
+        trials: 1,
+        on: Default::default(),
+    }
+}
+
+#[test]
+fn what_was_sent_before_an_ejection_says_nothing_after_it() {
+    let servers = servers(&[0]);
+    let (vitals, rules) = (&servers[0].vitals, rules());
+    let mut before = [servers[0].enter(), servers[0].admit().unwrap()];
+    vitals.set_ejected(true);
+    vitals.set_ejected(false);
+    vitals.trial.set(1);
+    before[0].met(&rules, Some(true));
+    before[1].met(&rules, Some(false));
+    assert_eq!(vitals.trial.verdict(), None);
+    assert!(!vitals.failed(&rules, 0) || vitals.trial.verdict().is_none());
+    let mut tried = servers[0].admit().unwrap();
+    tried.met(&rules, Some(true));
+    assert_eq!(vitals.trial.verdict(), Some(true));
+    drop(before);
+    assert_eq!(servers[0].inflight(), 1);
+}
+
+#[test]
+fn the_next_one_is_tried_once_the_last_one_was_met_though_it_goes_on() {
+    let servers = servers(&[0, 1]);
+    let crew = servers[0].crew().clone();
+    servers[0].vitals.trial.set(3);
+    let _full = servers[1].admit().unwrap();
+    let mut long = servers[0].admit().unwrap();
+    let (mut second, mut third) = (any(&crew), any(&crew));
+    assert!(called(&mut second).is_none());
+    long.met(&rules(), Some(true));
+    let second = admitted(&mut second).expect("the next");
+    assert!(called(&mut third).is_none(), "one at a time");
+    drop(second);
+    let mut third = admitted(&mut third).expect("which said nothing of the server");
+    assert_eq!(servers[0].vitals.trial.verdict(), None);
+    third.met(&rules(), Some(false));
+    assert_eq!(servers[0].vitals.trial.verdict(), Some(false));
+    assert!(servers[0].admit().is_none());
+    drop(long);
+    assert!(servers[0].admit().is_none(), "and it gives back nothing");
+}
+
+/// One waits for a server on trial while the last place of before falls free, and another only glances at it: whoever finds the
+/// place taken may have had the trial for a moment, and must not keep it from who waits.
+#[test]
+fn who_glances_at_a_trial_takes_it_from_nobody() {
+    const ROUNDS: usize = 5_000;
+    let servers = servers(&[1]);
+    let (server, crew) = (&servers[0], servers[0].crew().clone());
+    server.vitals.trial.set(u32::MAX);
+    let (begin, end) = (Barrier::new(3), Barrier::new(3));
+    let held = Mutex::new(None);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                begin.wait();
+                drop(held.lock().unwrap().take());
+                end.wait();
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                begin.wait();
+                drop(server.admit());
+                end.wait();
+            }
+        });
+        let mut lost = 0;
+        for _ in 0..ROUNDS {
+            *held.lock().unwrap() = Some(server.enter());
+            let mut wait = any(&crew);
+            begin.wait();
+            end.wait();
+            lost += usize::from(called(&mut wait).is_none());
+        }
+        assert_eq!(lost, 0, "of {ROUNDS} were not called");
+    });
+}
+
+/// A limit is raised, lowered and lifted, servers drain, die, are put on trial and come back, and some leave while they wait: nobody
+/// is forgotten, and all places are given back.
+#[test]
+fn nobody_is_forgotten_whatever_changes() {
+    const ROUNDS: usize = 8_000;
+    let servers = servers(&[1, 2]);
+    let queue = &servers[0].crew().queue;
+    let ended = AtomicBool::new(false);
+    let [served, sent_away] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..3)
+            .map(|number| {
+                let (servers, served, sent_away) = (&servers, &served, &sent_away);
+                let all = (0..8).map(move |task| async move {
+                    for round in 0..ROUNDS / 8 {
+                        match come(servers, number + task + round).await {
+                            Came::Served(mut place) => {
+                                tokio::task::yield_now().await;
+                                place.met(&rules(), Some(true));
+                                served.fetch_add(1, SeqCst);
+                            }
+                            Came::SentAway => drop(sent_away.fetch_add(1, SeqCst)),
+                            Came::Left => {}
+                        }
+                    }
+                });
+                scope.spawn(move || runtime().block_on(futures_util::future::join_all(all)))
+            })
+            .collect();
+        scope.spawn(|| {
+            for round in 0_u32.. {
+                let server = &servers[round as usize % 2];
+                let state = [ServerState::Ready, ServerState::Drain, ServerState::Down];
+                server.set_limit([1, 3, 2, 0][round as usize / 2 % 4]);
+                match round % 7 {
+                    0 => server.vitals.set_ejected(true),
+                    3 => server.vitals.trial.set(4),
+                    5 => server.vitals.trial.lift(),
+                    _ => {}
+                }
+                server.vitals.set_state(state[round as usize / 3 % 3]);
+                queue.look_again();
+                if ended.load(SeqCst) {
+                    break;
+                }
+                thread::yield_now();
+            }
+            // Whoever waits now is served by what falls free.
+            for server in &servers {
+                server.vitals.trial.lift();
+                server.vitals.set_state(ServerState::Ready);
+                queue.look_again();
+            }
+        });
+        let begun = Instant::now();
+        let is_over = || clients.iter().all(|client| client.is_finished());
+        while !is_over() && begun.elapsed() < Duration::from_secs(30) {
+            // Half way the changes end: what is left must be served by places alone.
+            ended.fetch_or(served.load(SeqCst) > ROUNDS, SeqCst);
+            thread::yield_now();
+        }
+        ended.store(true, SeqCst);
+        let forgotten = (!is_over()).then(|| queue.length());
+        while !is_over() {
+            for server in &servers {
+                server.vitals.set_state(ServerState::Down);
+            }
+            queue.look_again();
+        }
+        assert_eq!(forgotten, None, "who waits for ever");
+    });
+    assert!(served.into_inner() > 0 && sent_away.into_inner() < ROUNDS * 3);
+    assert!(servers.iter().all(|server| server.inflight() == 0));
+    assert!(!queue.is_waited() && queue.length() == 0);
+}
+
 /// Four threads come, wait, are served, and leave in the middle of it, while limits change: never more than the limit, nobody is
 /// forgotten, and no place is lost.
 #[test]
@@ -238,10 +411,6 @@ fn no_place_is_lost_whatever_races() {
     let servers = servers(&[2, 3]);
     let (served, left) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let most = [AtomicU32::new(0), AtomicU32::new(0)];
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().build().unwrap()
-    };
     thread::scope(|scope| {
         for number in 0..4 {
             let (servers, served, left, most) = (&servers, &served, &left, &most);
@@ -251,7 +420,7 @@ fn no_place_is_lost_whatever_races() {
                         for round in 0..ROUNDS / 32 {
                             let way = number + task + round;
                             match come(servers, way).await {
-                                Some(place) => {
+                                Came::Served(place) => {
                                     let at = place.server().slot().0 as usize;
                                     most[at].fetch_max(servers[at].inflight(), SeqCst);
                                     if way.is_multiple_of(3) {
@@ -259,7 +428,8 @@ fn no_place_is_lost_whatever_races() {
                                     }
                                     served.fetch_add(1, SeqCst);
                                 }
-                                None => drop(left.fetch_add(1, SeqCst)),
+                                Came::Left => drop(left.fetch_add(1, SeqCst)),
+                                Came::SentAway => panic!("no server is down"),
                             }
                         }
                     });
@@ -276,27 +446,36 @@ fn no_place_is_lost_whatever_races() {
     assert!(!queue.is_waited() && queue.length() == 0);
 }
 
-/// None: it left before it was called.
-async fn come(servers: &[Arc<Server>], way: usize) -> Option<InFlight> {
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+enum Came {
+    Served(InFlight),
+    SentAway,
+    /// Before it was called.
+    Left,
+}
+
+async fn come(servers: &[Arc<Server>], way: usize) -> Came {
     let server = &servers[way % 2];
     if let Some(place) = server.admit() {
-        return Some(place);
+        return Came::Served(place);
     }
     let wants = match way % 5 {
         0 => Wants::Server(server),
         _ => Wants::Any { not: &[] },
     };
     let mut wait = pin!(wait(server.crew(), &wants));
-    if way.is_multiple_of(7) {
-        let once = std::future::poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx)));
-        return match once.await {
-            Poll::Ready(Call::Admitted(place)) => Some(place),
-            _ => None,
-        };
-    }
-    match wait.await {
-        Call::Admitted(place) => Some(place),
-        Call::Elsewhere => panic!("no server is down"),
+    let call = match way.is_multiple_of(7) {
+        true => std::future::poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx))).await,
+        false => Poll::Ready(wait.await),
+    };
+    match call {
+        Poll::Ready(Call::Admitted(place)) => Came::Served(place),
+        Poll::Ready(Call::Elsewhere) => Came::SentAway,
+        Poll::Pending => Came::Left,
     }
 }
 

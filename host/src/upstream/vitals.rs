@@ -151,6 +151,11 @@ impl Vitals {
         }
     }
 
+    /// Whether it is in use for new users, be it for one at a time: a trial that is under way is no reason to leave.
+    pub fn takes_somebody(&self) -> bool {
+        self.state() == ServerState::Ready && self.trial.verdict() != Some(false)
+    }
+
     pub fn checked(&self) -> Checked {
         match self.checked.load(Relaxed) {
             0 => Checked::Not,
@@ -170,7 +175,7 @@ impl Vitals {
     pub fn set_ejected(&self, ejected: bool) {
         self.ejected.store(ejected, Relaxed);
         if ejected {
-            self.trial.lift();
+            self.trial.open();
             self.counts.ejections.fetch_add(1, Relaxed);
         }
     }
@@ -248,9 +253,8 @@ impl Vitals {
             .clone()
     }
 
-    /// A request went well. Costs two loads where nothing went wrong before, and no failure rate is watched. True: a trial is
-    /// over with it, which is to be judged.
-    pub fn succeeded(&self, rules: &Passive, now_ms: u32) -> bool {
+    /// A request went well. Costs a load where nothing went wrong before, and no failure rate is watched.
+    pub fn succeeded(&self, rules: &Passive, now_ms: u32) {
         if self.met.row.load(Relaxed) != 0 {
             self.met.row.store(0, Relaxed);
         }
@@ -258,14 +262,11 @@ impl Vitals {
             self.met.window(rules, now_ms);
             self.met.requests.fetch_add(1, Relaxed);
         }
-        self.trial.is_on() && self.trial.succeeded()
     }
 
     /// A request failed. True: it is to be put on the list of suspects, and is not there yet.
     pub fn failed(&self, rules: &Passive, now_ms: u32) -> bool {
-        let suspect = self.met.row_is_long(rules, now_ms)
-            | self.met.rate_is_high(rules, now_ms)
-            | (self.trial.is_on() && self.trial.failed());
+        let suspect = self.met.row_is_long(rules, now_ms) | self.met.rate_is_high(rules, now_ms);
         suspect && !self.ejected.load(Relaxed) && !self.met.suspected.swap(true, Relaxed)
     }
 

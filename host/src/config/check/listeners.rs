@@ -150,11 +150,6 @@ impl Check<'_> {
                 &written.min_body_rate.span,
                 "min-body-rate",
             ),
-            (
-                written.abort_on_close.value,
-                &written.abort_on_close.span,
-                "abort-on-close",
-            ),
         ] {
             if tcp && set {
                 refuse(span.clone(), key);

@@ -20,6 +20,7 @@ pub(super) fn proxy(written: &written::Proxy) -> Proxy {
         drain_timeout: written.drain_timeout.value.0,
         watch: written.watch.value,
         trusted_proxies: networks.map(|network| network.value).collect(),
+        retry_bodies: written.retry_bodies.value.0 as usize,
     }
 }
 

@@ -205,14 +205,14 @@ mod tests {
     /// Takes everything, and gives nothing to its socket before that is said to have room.
     #[derive(Debug)]
     struct Holding {
-        socket: TcpStream,
+        socket: Stream,
         held: usize,
         room: Rc<Cell<bool>>,
     }
 
     impl Layer for Holding {
-        fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
-            std::os::fd::AsFd::as_fd(&self.socket)
+        fn below(&self) -> &Stream {
+            &self.socket
         }
 
         fn holds(&self) -> bool {
@@ -257,7 +257,7 @@ mod tests {
     async fn what_a_layer_holds_is_not_sent() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap());
-        let (socket, room) = (socket.await.unwrap(), Rc::new(Cell::new(false)));
+        let (socket, room) = (socket.await.unwrap().into(), Rc::new(Cell::new(false)));
         let layer = Holding {
             socket,
             held: 0,

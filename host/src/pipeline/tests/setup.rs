@@ -183,6 +183,7 @@ impl Setup {
             pools,
             trusted_proxies: self.trusted.clone(),
             drain_timeout: std::time::Duration::ZERO,
+            retry_bodies: 0,
             hold: Box::new(self.hold.clone()),
         }
     }
