@@ -54,6 +54,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     registry.register_collector(runtime.collector());
     registry.register_collector(state.collector());
     let path = config.source.path.clone();
+    let following = observers.clone();
     let parts = Parts {
         path,
         runtime,
@@ -62,6 +63,9 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         workers: workers.handles().to_vec(),
         gates,
         registry,
+        follow: Box::new(move |config: &Config| {
+            following.follow(&config.log, config.tracing.as_ref());
+        }),
     };
     let control = Control::start(parts, config).await?;
     let admin = tokio::spawn(keep_admin(control.clone()));

@@ -16,6 +16,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Proxy", "`[proxy]`"),
     ("Admin", "`[admin]`"),
     ("Log", "`[log]`"),
+    ("Tracing", "`[tracing]`"),
     ("Dns", "`[dns]`"),
     ("State", "`[state]`"),
     ("Plugin", "`[[plugin]]`"),

@@ -8,6 +8,7 @@
 mod binary;
 mod browser;
 mod client;
+mod collector;
 mod config;
 mod dns;
 mod document;
@@ -31,6 +32,7 @@ mod wasm;
 pub use binary::{root, tidegate};
 pub use browser::Browser;
 pub use client::{Client, curl, get, send};
+pub use collector::{Collector, Exported};
 pub use config::{listener, pool, server, site};
 pub use dns::{Dns, SERVFAIL};
 pub use document::{Block, Document, matches};

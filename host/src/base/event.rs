@@ -67,6 +67,12 @@ pub struct RequestEnded<'a> {
     pub request_id: &'a str,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
+    /// Those that the log wants, as the client sent them, in the configuration's order. Empty: none is wanted.
+    pub request_headers: &'a [Captured<'a>],
+    /// The same as the server sent them; of an answer of the proxy's own, without values.
+    pub response_headers: &'a [Captured<'a>],
+    /// None: requests are not traced.
+    pub trace: Option<Trace<'a>>,
     /// What was answered; None: the connection ended before an answer.
     pub status: Option<u16>,
     /// Of the request's body.
@@ -94,6 +100,33 @@ pub struct RequestEnded<'a> {
     pub fault: Option<&'static str>,
     /// Whether the route wants it in the access log.
     pub logged: bool,
+}
+
+/// A header that the log wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captured<'a> {
+    /// Lower case.
+    pub name: &'a str,
+    /// Of its last occurrence, as far as it is kept. None: it was not there.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A request's place in a trace (W3C Trace Context).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace<'a> {
+    pub id: u128,
+    /// The span of whoever asks. None: the trace begins here.
+    pub parent: Option<u64>,
+    /// Of the request here.
+    pub span: u64,
+    /// Of its call to a server, who knows it as the parent.
+    pub call: u64,
+    /// Its spans are wanted.
+    pub sampled: bool,
+    /// `http` or `https`, as the client speaks it.
+    pub scheme: &'a str,
+    /// Where the server is that answered, or that was tried last.
+    pub server_address: Option<&'a str>,
 }
 
 /// Absent: not reached.

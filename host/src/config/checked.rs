@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::ids::{ListenerIndex, PluginIndex, PoolIndex};
 
+pub use super::logging::AccessField;
 use super::problem::{Located, Span};
 use super::source::Source;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub proxy: Proxy,
     pub admin: Option<Admin>,
     pub log: Log,
+    /// None: requests are not traced.
+    pub tracing: Option<Arc<Tracing>>,
     /// None: the proxy shares no state.
     pub state: Option<Shared>,
     /// The file's `[[plugin]]` in order, then shipped ones used by name alone, then those made where they are used
@@ -98,6 +101,78 @@ pub struct Log {
     pub level: String,
     pub access: AccessTarget,
     pub format: AccessFormat,
+    /// What a line of the JSON format holds, in this order.
+    pub fields: Vec<AccessField>,
+    pub captures: Captures,
+}
+
+/// Headers that the access log holds, by their names in lower case.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Captures {
+    pub request: Vec<String>,
+    pub response: Vec<String>,
+    /// Bytes of a value that are kept.
+    pub length: usize,
+}
+
+impl Captures {
+    pub fn any(&self) -> bool {
+        !self.request.is_empty() || !self.response.is_empty()
+    }
+}
+
+/// How requests are traced, and where their spans go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    pub endpoint: TraceEndpoint,
+    /// What the traces call this proxy.
+    pub service: String,
+    pub sampling: Sampling,
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// PEM, joined with the config file's folder already. None: the system's certificates.
+    pub ca: Option<Located<PathBuf>>,
+    /// Of one export.
+    pub timeout: Duration,
+    /// Spans that may wait.
+    pub queue: usize,
+}
+
+/// Where spans go: OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEndpoint {
+    pub tls: bool,
+    /// As it is written, for the Host field.
+    pub authority: String,
+    /// Without brackets.
+    pub host: String,
+    pub port: u16,
+    /// With a query, where it has one.
+    pub path: String,
+}
+
+/// Which requests are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Trace ids whose last 56 bits are below it are sampled (W3C Trace Context, level 2: they are random).
+    below: u64,
+    /// Whoever asks has decided already, where he says so.
+    pub parent_based: bool,
+}
+
+impl Sampling {
+    const RANGE: u64 = 1 << 56;
+
+    /// `share` is from 0 to 1.
+    pub fn new(share: f64, parent_based: bool) -> Sampling {
+        Sampling {
+            below: (share * Self::RANGE as f64) as u64,
+            parent_based,
+        }
+    }
+
+    pub fn takes(self, trace: u128) -> bool {
+        (trace as u64) % Self::RANGE < self.below
+    }
 }
 
 /// State that several proxies share.

@@ -1,7 +1,8 @@
-//! The file as JSON, fit to be shown: what stands in a file or a variable is named, not given, and the token and what Redis
-//! asks for are left out.
+//! The file as JSON, fit to be shown: what stands in a file or a variable is named, not given, and the token and what Redis and
+//! the collector of traces ask for are left out.
 
 use serde_json::{Map, Value};
+use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Span;
@@ -22,17 +23,30 @@ pub(super) fn document(document: &DeValue<'_>) -> Value {
     {
         *url = without.into();
     }
+    let headers = shown.pointer_mut("/tracing/headers");
+    if let Some(headers) = headers.and_then(Value::as_object_mut) {
+        let written = headers.values_mut().filter(|value| !value.is_object());
+        written.for_each(|value| *value = HIDDEN.into());
+    }
     shown
 }
 
-/// Where the admin's token and the URL of Redis are written out.
+/// Where the admin's token, the URL of Redis and headers for the collector of traces are written out.
 pub(super) fn secrets(document: &DeValue<'_>) -> Vec<Span> {
+    let headers = document
+        .get("tracing")
+        .and_then(|tracing| tracing.get_ref().get("headers"));
+    let headers = headers.and_then(|headers| headers.get_ref().as_table());
+    let headers = headers.into_iter().flat_map(DeTable::values);
+    let headers = headers
+        .filter(|value| value.get_ref().is_str())
+        .map(Spanned::span);
     let places = [("admin", "token"), ("state", "redis")];
     let spans = places.iter().filter_map(|(section, key)| {
         let value = document.get(section)?.get_ref().get(key)?;
         value.get_ref().is_str().then(|| value.span())
     });
-    spans.collect()
+    spans.chain(headers).collect()
 }
 
 /// A URL whose user and password are not to be seen.

@@ -4,17 +4,20 @@
 
 use super::address::{Address, Bind, DnsServer, Host};
 use super::checked::{
-    AccessFormat, AccessTarget, ClientAuth, Coding, Family, HttpVersion, Mode, Network, OnFailure,
-    OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, ValueMatch, WhenFull,
+    AccessField, AccessFormat, AccessTarget, ClientAuth, Coding, Family, HttpVersion, Mode,
+    Network, OnFailure, OnMarkedDown, ProbeKind, ProxyIn, ProxyOut, TlsVersion, TraceEndpoint,
+    ValueMatch, WhenFull,
 };
 use super::choice::{LogLevel, MediaRange};
 use super::edge::{ListenerBind, SocketPath, UnixMode};
+use super::logging::HeaderField;
 use super::probing::{FailureKind, Percent, ProbePath, Regex, RetryKind, StatusRange};
 use super::problem::Located;
 use super::shared::{KeyPrefix, RedisUrl};
 use super::table::table;
 use super::text::Text;
 use super::tls::Certificate;
+use super::traces::Share;
 use super::unit::{
     DAY, GIB, HOUR, KIB, MICROSECOND, MILLISECOND, MINUTE, Number, SECOND, Size, Span,
 };
@@ -33,6 +36,8 @@ table! {
         admin: Admin, optional;
         /// What is logged, where, and how.
         log: Log, default({});
+        /// Traces of requests, by OpenTelemetry. Without this section requests are not traced, and what they say of a trace passes unchanged.
+        tracing: Tracing, optional;
         /// How names of servers are resolved.
         dns: Dns, default({});
         /// State that several proxies share. Without it each proxy has its own.
@@ -85,6 +90,38 @@ table! {
         access: AccessTarget, default("stdout");
         /// The access log's lines: json, combined (Apache's and nginx's), or httplog (HAProxy's).
         format: AccessFormat, default("json");
+        /// What a line of the JSON format holds, by key and in this order. Absent: all that there is to tell, in the order of the table below "Access log". nginx's and HAProxy's `log-format`.
+        fields: List<AccessField>, optional;
+        /// Headers of requests that lines hold, as the client sent them, whatever filters make of them; of several occurrences the last. 16 at most. HAProxy's `capture request header`, nginx's `$http_NAME`.
+        request_headers: List<HeaderField>, default([]);
+        /// Headers of responses that lines hold, as the server sent them, before filters; 16 at most. The proxy's own answers have none. HAProxy's `capture response header`, nginx's `$upstream_http_NAME`.
+        response_headers: List<HeaderField>, default([]);
+        /// Bytes of such a header's value that a line holds; the rest is cut off. HAProxy's `len`.
+        header_length: Size<1, KIB>, default("128B");
+        /// Whether headers that hold credentials may be among them: Authorization, Proxy-Authorization, Cookie and Set-Cookie. Whoever reads the log can use them then.
+        credentials: bool, default(false);
+    }
+}
+
+table! {
+    /// Traces of requests, by OpenTelemetry: a span of each sampled request and one of its call to a server, exported as OTLP over HTTP in JSON. Servers get a `traceparent` (W3C Trace Context) with the call's span as their parent. All of it changes with a reload. Traefik's `tracing.otlp`, nginx's `otel_exporter`.
+    Tracing as "[tracing]" {
+        /// Where a collector takes traces: `http://` or `https://`, with the path. A name is resolved by the system each time that a connection is made.
+        endpoint: TraceEndpoint, required;
+        /// The share of requests that is traced, from 0 to 1, by trace id: proxies with the same share trace the same requests. nginx's `otel_trace` by `split_clients`.
+        sample: Share, default(1.0);
+        /// Whether the flag of a `traceparent` that comes with a request decides instead of `sample`. With `false` clients can't have their requests traced by saying so.
+        parent_based: bool, default(true);
+        /// What traces call this proxy.
+        service_name: Text, default("tidegate");
+        /// Headers that the collector wants, such as `authorization`; none is ever shown.
+        headers: Map<Text>, default({});
+        /// For `https://`, the certificates (PEM) that the collector's must be signed by; a relative path starts at this file's folder. Absent: the system's.
+        ca: Text, optional;
+        /// How long one export may take. One that fails is made again, five times in all with growing pauses, or as the collector's Retry-After says; then its spans are dropped.
+        timeout: Span<{ 10 * MILLISECOND }, MINUTE>, default("10s");
+        /// Spans that may wait for the collector, 16 MiB of them at most; further ones are dropped, and counted in `tidegate_trace_spans_dropped_total`.
+        queue: Number<2, 1_000_000>, default(2048);
     }
 }
 

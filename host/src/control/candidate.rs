@@ -253,6 +253,7 @@ impl WorkerParts {
             held: &held,
             roles: &roles,
         };
+        let captures = &config.log.captures;
         let site = Rc::new(Site {
             generation,
             listeners: config
@@ -270,6 +271,8 @@ impl WorkerParts {
                 .map(|((p, s), tls)| instances.pool(p, s, tls.as_deref()))
                 .collect(),
             trusted_proxies: config.proxy.trusted_proxies.clone(),
+            sampling: config.tracing.as_ref().map(|tracing| tracing.sampling),
+            captures: captures.any().then(|| Rc::new(captures.clone())),
             drain_timeout: config.proxy.drain_timeout,
             retry_bodies: config.proxy.retry_bodies,
             hold: Box::new(Hold(held)),

@@ -74,6 +74,8 @@ pub struct Parts {
     pub gates: Gates,
     /// With the collectors of the floors below in it.
     pub registry: Registry,
+    /// Told of each configuration before workers go by it.
+    pub follow: Box<dyn Fn(&Config) + Send + Sync>,
 }
 
 impl Control {
@@ -87,12 +89,14 @@ impl Control {
             workers,
             gates,
             mut registry,
+            follow,
         } = parts;
         let shared = Shared::new(workers.clone());
         metrics::register(&mut registry, &shared, &gates);
         let health = watch_servers(&live, &shared)?;
         let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
         changes.state = state;
+        changes.follow = follow;
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);

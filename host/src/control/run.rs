@@ -52,6 +52,8 @@ pub struct Loop {
     health: Health,
     /// Shared as the configuration says.
     pub state: Arc<State>,
+    /// Told of each configuration before workers go by it.
+    pub follow: Box<dyn Fn(&Config) + Send + Sync>,
 }
 
 impl Loop {
@@ -84,6 +86,7 @@ impl Loop {
             history: History::default(),
             health,
             state: Arc::default(),
+            follow: Box::new(|_| ()),
         }
     }
 
@@ -420,6 +423,7 @@ impl Loop {
         let previous = self.kept.running.replace(running.clone());
         running.set_weights();
         running.set_limits();
+        (self.follow)(&running.config);
         let installs = self.workers.iter().zip(parts).map(|(worker, parts)| {
             worker.install(Box::new(move |previous: Option<&std::rc::Rc<Site>>| {
                 parts.site(previous)

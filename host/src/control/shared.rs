@@ -205,8 +205,8 @@ impl Shared {
         }
         if let Some(running) = self.running() {
             let (now, new) = (&running.config.log, &config.log);
-            if now.access != new.access || now.format != new.format || now.level != new.level {
-                tracing::warn!("`[log]` takes effect at the next start");
+            if now.access != new.access || now.level != new.level {
+                tracing::warn!("`log.access` and `log.level` take effect at the next start");
             }
         }
     }

@@ -95,6 +95,13 @@ impl Fields {
         Some(self.value(entry))
     }
 
+    /// The value of the last field of that name, in lower case, that the peer has sent, whatever was changed since.
+    pub fn last_sent(&self, name: &str) -> Option<&[u8]> {
+        let mut sent = self.index.iter().rev().filter(|e| e.origin != Origin::Own);
+        let entry = sent.find(|entry| self.is(entry, name.as_bytes()))?;
+        Some(self.value(entry))
+    }
+
     /// Kinds that may be among the fields; one that is not is not.
     pub fn kinds(&self) -> Kinds {
         self.kinds
@@ -405,6 +412,18 @@ mod tests {
             written(&fields),
             "Cookie:x=1 \r\ncookie: y=2\r\nX-E:\r\nX-F:  \r\naccept: c\r\naccept: d\r\n"
         );
+    }
+
+    #[test]
+    fn what_was_sent_last_is_found_whatever_was_changed() {
+        let mut fields = of(HEAD);
+        fields.set(&ACCEPT, b"c");
+        fields.remove(&COOKIE);
+        fields.append(&CONNECTION, b"close");
+        assert_eq!(fields.last_sent("accept"), Some(&b"b"[..]));
+        assert_eq!(fields.last_sent("cookie"), Some(&b"y=2"[..]));
+        assert_eq!(fields.last_sent("x-e"), Some(&b""[..]));
+        assert_eq!(fields.last_sent("connection"), None, "it is ours");
     }
 
     #[test]

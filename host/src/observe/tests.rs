@@ -9,7 +9,7 @@ use prometheus_client::encoding::text;
 use super::*;
 use crate::base::event::{Queued, Times};
 use crate::base::ids::Generation;
-use crate::config::checked::{AccessFormat, AccessTarget};
+use crate::config::checked::{AccessField, AccessFormat, AccessTarget, Captures};
 
 /// A request as most are.
 pub fn request() -> RequestEnded<'static> {
@@ -31,6 +31,9 @@ pub fn request() -> RequestEnded<'static> {
         request_id: "0190f0c4-31d2-7e2b",
         user_agent: Some(b"curl/8.5.0"),
         referer: None,
+        request_headers: &[],
+        response_headers: &[],
+        trace: None,
         status: Some(200),
         bytes_in: 0,
         bytes_out: 1_234,
@@ -59,7 +62,17 @@ fn log(access: AccessTarget) -> Log {
         level: "info".into(),
         access,
         format: AccessFormat::Json,
+        fields: standard(),
+        captures: Captures::default(),
     }
+}
+
+/// What a line holds when nothing is said of it.
+pub fn standard() -> Vec<AccessField> {
+    use AccessField::{RequestHeaders, ResponseHeaders, TraceId};
+    let more = [RequestHeaders, ResponseHeaders, TraceId];
+    let all = AccessField::ALL.iter();
+    all.filter(|field| !more.contains(field)).copied().collect()
 }
 
 #[test]

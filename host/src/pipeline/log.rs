@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::capture::Capture;
 use super::fault::{Fault, Stage};
 use super::forwarded::RequestId;
+use super::trace::Traced;
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
@@ -50,6 +52,10 @@ pub struct Record {
     pub attempts: u32,
     pub reasons: Vec<(Rc<str>, String)>,
     pub notes: Vec<(String, String)>,
+    /// None: requests are not traced.
+    pub trace: Option<Box<Traced>>,
+    /// None: the log wants no header.
+    pub capture: Option<Box<Capture>>,
     pub stage: Stage,
     pub fault: Option<Fault>,
     /// The answer is a plugin's.
@@ -124,6 +130,8 @@ impl Record {
             attempts: 0,
             reasons: Vec::new(),
             notes: Vec::new(),
+            trace: None,
+            capture: None,
             stage: Stage::Request,
             fault: None,
             local: false,
@@ -138,6 +146,10 @@ impl Record {
         let head = &self.head;
         let asked = |text| if self.started { text } else { "" };
         let target = self.target_sent.as_deref().unwrap_or(&head.target);
+        let address = server.as_ref().map(|server| &*server.identity().address);
+        let captured = self.capture.as_ref();
+        let captured = captured.map(|capture| (capture.request(&head.fields), capture.response()));
+        let (request_headers, response_headers) = captured.unwrap_or_default();
         self.worker.observer.request_ended(&RequestEnded {
             started: self.started,
             tcp: false,
@@ -156,6 +168,9 @@ impl Record {
             request_id: self.request_id.as_str(),
             user_agent: head.fields.first_sent(Known::UserAgent),
             referer: head.fields.first_sent(Known::Referer),
+            request_headers: &request_headers,
+            response_headers: &response_headers,
+            trace: self.trace.as_ref().map(|trace| trace.told(address)),
             status: self.status,
             bytes_in: ending.bytes_in,
             bytes_out: ending.bytes_out,
@@ -164,7 +179,7 @@ impl Record {
             attempts: self.attempts,
             queued: self.queued,
             connections: self.worker.open_connections(),
-            server_in_flight: server.map_or(0, |server| server.inflight()),
+            server_in_flight: server.as_ref().map_or(0, |server| server.inflight()),
             reasons: &self.reasons,
             notes: &self.notes,
             termination: self.letters(),

@@ -17,6 +17,7 @@
 mod accept;
 mod approach;
 mod arrive;
+mod capture;
 mod compress;
 mod dial;
 mod entrance;
@@ -41,6 +42,7 @@ mod session;
 mod site;
 mod stick;
 mod tcp;
+mod trace;
 mod turn;
 mod worker;
 mod workers;

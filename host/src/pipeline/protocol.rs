@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::Version;
 
+use super::capture::Capture;
 use super::exchange::{Exchange, host_of};
 use super::fault::{Fault, Stage};
 use super::forwarded::RequestId;
@@ -13,7 +14,7 @@ use super::log::Record;
 use super::respond::{self, Answer};
 use super::site::{ListenerSite, Site};
 use super::worker::{Place, Worker};
-use super::{filter, forward, forwarded, route};
+use super::{filter, forward, forwarded, route, trace};
 use crate::base::event::Silence;
 use crate::base::in_place;
 use crate::hook::ConnectionFacts;
@@ -87,6 +88,9 @@ impl Connection {
         let tls = listener.tls.as_ref();
         exchange.tells_certificate = tls.is_some_and(|tls| tls.tells_servers());
         self.receive(site, exchange)?;
+        if let Some(sampling) = site.sampling {
+            trace::begin(sampling, exchange);
+        }
         bound(listener, exchange)?;
         exchange.record.stage = Stage::Queue;
         if let Some(reply) = filter::of_listener(site, listener, exchange).await? {
@@ -141,7 +145,7 @@ impl Connection {
         link: Rc<Link>,
     ) -> Box<Record> {
         let times = (began, read);
-        in_place(|| {
+        let mut record = in_place(|| {
             Record::new(
                 &self.worker,
                 link,
@@ -150,7 +154,11 @@ impl Connection {
                 head,
                 times,
             )
-        })
+        });
+        if let Some(rules) = &site.captures {
+            record.capture = Some(Box::new(Capture::new(rules)));
+        }
+        record
     }
 
     /// Makes the head safe. Everything that a request for the next hop alone, or an untrusted one, could say is gone after it.

@@ -41,6 +41,9 @@ pub fn respond(
     mut exchange: Exchange,
     mut answer: Answer,
 ) -> Response {
+    if let (Some(capture), Some(_)) = (&mut exchange.record.capture, &answer.server) {
+        capture.answered(&answer.head.fields);
+    }
     let said = hop::take(&mut answer.head.fields);
     let route = exchange.route.and_then(|route| site.route(route));
     let passed = exchange.passed;

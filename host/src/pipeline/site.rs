@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::ids::{Generation, PoolIndex, RouteIndex, Slot};
 use crate::config::checked::{
-    self, Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, OnMarkedDown, Passive,
-    PoolTimeouts, Retry, WhenFull,
+    self, Captures, Compression, ErrorPage, ListenerTimeouts, Network, OnFailure, OnMarkedDown,
+    Passive, PoolTimeouts, Retry, Sampling, WhenFull,
 };
 use crate::hook;
 use crate::http::Link;
@@ -33,6 +33,10 @@ pub struct Site {
     pub pools: Vec<PoolSite>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Which requests are traced; None: none is.
+    pub sampling: Option<Sampling>,
+    /// Headers that the access log wants; None: none.
+    pub captures: Option<Rc<Captures>>,
     /// How long connections of listeners that are gone may take to end.
     pub drain_timeout: Duration,
     /// Bytes of bodies that are kept for another attempt, of all requests of the process.
@@ -166,6 +170,8 @@ impl Site {
             routes: Vec::new(),
             pools: Vec::new(),
             trusted_proxies: Vec::new(),
+            sampling: None,
+            captures: None,
             drain_timeout: Duration::ZERO,
             retry_bodies: 0,
             hold: Box::new(()),

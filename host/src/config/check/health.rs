@@ -126,16 +126,31 @@ impl Check<'_> {
         name: &Located<String>,
         value: &Located<Text>,
     ) -> Option<(HeaderName, HeaderValue)> {
-        let ours = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+        if name.value.eq_ignore_ascii_case(HOST.as_str()) {
+            self.problem(Problem::at(
+                name.span.clone(),
+                format!("{:?} can't be set here", name.value),
+                "write `host = \"…\"` beside `headers`",
+            ));
+            return None;
+        }
+        let ours = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+        self.header(name, value, &ours)
+    }
+
+    /// A header that the file has sent; `ours` are those that the proxy sets.
+    pub(super) fn header(
+        &mut self,
+        name: &Located<String>,
+        value: &Located<Text>,
+        ours: &[HeaderName],
+    ) -> Option<(HeaderName, HeaderValue)> {
         let parsed = HeaderName::from_bytes(name.value.as_bytes()).ok();
         let value = self.header_value(value);
         match parsed {
             Some(known) if ours.contains(&known) => {
-                let remedy = match known == HOST {
-                    true => "write `host = \"…\"` beside `headers`",
-                    false => "leave it out: the proxy sets it",
-                };
                 let message = format!("{:?} can't be set here", name.value);
+                let remedy = "leave it out: the proxy sets it";
                 self.problem(Problem::at(name.span.clone(), message, remedy));
                 None
             }

@@ -12,6 +12,7 @@ use super::written::File;
 mod bodies;
 mod health;
 mod listeners;
+mod log;
 mod names;
 mod plugins;
 pub(super) mod pools;
@@ -20,6 +21,7 @@ mod retries;
 pub(super) mod routes;
 mod shared;
 mod tls;
+mod tracing;
 mod uses;
 
 use names::Names;
@@ -80,6 +82,7 @@ impl Check<'_> {
             proxy: process::proxy(&file.proxy.value),
             admin,
             log: self.log(file),
+            tracing: self.tracing(file).map(Arc::new),
             state: self.shared(file),
             plugins: uses.plugins,
             listeners,

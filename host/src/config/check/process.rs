@@ -1,9 +1,9 @@
-//! `[proxy]`, `[admin]`, `[log]`, and the addresses of all sections together.
+//! `[proxy]`, `[admin]`, `[dns]`, and the addresses of all sections together.
 
 use std::thread;
 
 use super::Check;
-use crate::config::checked::{AccessTarget, Admin, Dns, Log, Proxy, Secret};
+use crate::config::checked::{Admin, Dns, Proxy, Secret};
 use crate::config::edge::ListenerBind;
 use crate::config::problem::{Located, Problem, Span};
 use crate::config::written::{self, File};
@@ -57,19 +57,6 @@ impl Check<'_> {
             token,
             socket: socket.map(|path| path.located(self.source.folder().join(&path.value.0))),
         })
-    }
-
-    pub(super) fn log(&self, file: &File) -> Log {
-        let log = &file.log.value;
-        let access = match &log.access.value {
-            AccessTarget::File(path) => AccessTarget::File(self.source.folder().join(path)),
-            other => other.clone(),
-        };
-        Log {
-            level: log.level.value.0.clone(),
-            access,
-            format: log.format.value,
-        }
     }
 
     /// Each address can be bound once, whoever binds it.

@@ -35,7 +35,7 @@ impl Check<'_> {
         })
     }
 
-    fn certificates(&mut self, path: &Located<Text>) -> Option<Vec<u8>> {
+    pub(super) fn certificates(&mut self, path: &Located<Text>) -> Option<Vec<u8>> {
         let file = self.source.folder().join(&path.value.value);
         let read = read_bounded(&file, LARGEST_CA).map_err(|error| reason(&error));
         let read = read.and_then(|pem| {

@@ -4,6 +4,8 @@
 //! $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
 //! ```
 //!
+//! Captured headers follow as `"$http_NAME"` and `"$upstream_http_NAME"` would, requests' first.
+//!
 //! The user is always `-`: who a request is from is a plugin's business here, and its notes are in the JSON format.
 
 use crate::base::event::RequestEnded;
@@ -25,6 +27,13 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     text::number(out, request.body_bytes_out);
     header(out, request.referer);
     header(out, request.user_agent);
+    for captured in request
+        .request_headers
+        .iter()
+        .chain(request.response_headers)
+    {
+        header(out, captured.value);
+    }
 }
 
 fn request_line(out: &mut Vec<u8>, request: &RequestEnded<'_>) {

@@ -1,16 +1,25 @@
 //! A line in the format that the configuration names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::event::RequestEnded;
-use crate::config::checked::AccessFormat;
+use crate::config::checked::{AccessField, AccessFormat, Log};
 
 use super::date::Dates;
+use super::json::Columns;
 use super::{combined, httplog, json};
+
+/// What lines are like, worked out once a configuration.
+pub struct Lines {
+    format: AccessFormat,
+    fields: Vec<AccessField>,
+    columns: Columns,
+}
 
 /// Writes lines, on one worker.
 pub struct Formatter {
-    format: AccessFormat,
+    lines: Arc<Lines>,
     dates: Dates,
 }
 
@@ -23,19 +32,51 @@ pub struct Entry<'a> {
     pub listener_connections: u64,
 }
 
-impl Formatter {
-    pub fn new(format: AccessFormat) -> Formatter {
-        Formatter::with(format, Dates::new(format))
+impl Lines {
+    /// `fields` are those of the JSON format.
+    pub fn new(format: AccessFormat, fields: &[AccessField]) -> Lines {
+        Lines {
+            format,
+            fields: fields.to_vec(),
+            columns: Columns::of(fields),
+        }
     }
 
-    pub fn with(format: AccessFormat, dates: Dates) -> Formatter {
-        Formatter { format, dates }
+    pub fn of(log: &Log) -> Lines {
+        Lines::new(log.format, &log.fields)
+    }
+
+    /// Whether they are what this configuration wants.
+    pub fn are_of(&self, log: &Log) -> bool {
+        self.format == log.format && self.fields == log.fields
+    }
+}
+
+impl Formatter {
+    pub fn new(lines: Arc<Lines>) -> Formatter {
+        let dates = Dates::new(lines.format);
+        Formatter::with(lines, dates)
+    }
+
+    pub fn with(lines: Arc<Lines>, dates: Dates) -> Formatter {
+        Formatter { lines, dates }
+    }
+
+    /// Writes such lines from here on.
+    pub fn follow(&mut self, lines: &Arc<Lines>) {
+        if Arc::ptr_eq(&self.lines, lines) {
+            return;
+        }
+        if self.lines.format != lines.format {
+            self.dates = Dates::new(lines.format);
+        }
+        self.lines = lines.clone();
     }
 
     /// Appends one line, its end included.
     pub fn line(&mut self, out: &mut Vec<u8>, entry: &Entry<'_>) {
-        match self.format {
-            AccessFormat::Json => json::line(out, &mut self.dates, entry),
+        match self.lines.format {
+            AccessFormat::Json => json::line(out, &mut self.dates, entry, &self.lines.columns),
             AccessFormat::Combined => combined::line(out, &mut self.dates, entry),
             AccessFormat::Httplog => httplog::line(out, &mut self.dates, entry),
         }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! client_ip:port [date] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes_read - - tsc
-//!     actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue "request line"
+//!     actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue {request headers} {response headers} "request line"
 //! ```
+//!
+//! The braces are there where headers are captured, their values in between parted by `|`, and nothing for one that was not there.
 //!
 //! A connection in tcp mode has the line of `option tcplog` ("TCP log format"):
 //!
@@ -17,7 +19,7 @@
 
 use std::time::Duration;
 
-use crate::base::event::RequestEnded;
+use crate::base::event::{Captured, RequestEnded};
 
 use super::date::Dates;
 use super::format::Entry;
@@ -48,7 +50,28 @@ pub fn line(out: &mut Vec<u8>, dates: &mut Dates, entry: &Entry<'_>) {
     out.extend_from_slice(b"-- ");
     load(out, entry);
     out.push(b' ');
+    captured(out, request.request_headers);
+    captured(out, request.response_headers);
     request_line(out, request);
+}
+
+fn captured(out: &mut Vec<u8>, headers: &[Captured<'_>]) {
+    if headers.is_empty() {
+        return;
+    }
+    out.push(b'{');
+    for (at, header) in headers.iter().enumerate() {
+        if at > 0 {
+            out.push(b'|');
+        }
+        text::hex(
+            out,
+            header.value.unwrap_or_default(),
+            &text::HAPROXY_HEADER,
+            b"#",
+        );
+    }
+    out.extend_from_slice(b"} ");
 }
 
 /// The rest of a line that tells of a connection.

@@ -16,23 +16,25 @@
 
 mod collect;
 mod combined;
-mod date;
+pub mod date;
 mod format;
 mod httplog;
 mod json;
 mod ring;
 mod sink;
-mod text;
+pub mod text;
 mod writer;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 
-use crate::config::checked::{AccessFormat, AccessTarget};
+use crate::config::checked::Log;
 
+use self::format::Lines;
 use self::ring::Hall;
 use self::sink::Sink;
 
@@ -44,21 +46,29 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 /// The writer thread, and how to reach it. The thread ends, with all written, when this and every [`Worker`] are gone.
 pub struct Access {
     hall: Arc<Hall>,
-    format: AccessFormat,
+    lines: Arc<ArcSwap<Lines>>,
 }
 
 impl Access {
     /// None: the access log is off.
-    pub fn start(target: &AccessTarget, format: AccessFormat) -> io::Result<Option<Access>> {
-        let Some(sink) = Sink::open(target)? else {
+    pub fn start(log: &Log) -> io::Result<Option<Access>> {
+        let Some(sink) = Sink::open(&log.access)? else {
             return Ok(None);
         };
-        Access::to(sink, format).map(Some)
+        Access::to(sink, Lines::of(log)).map(Some)
     }
 
-    fn to(sink: Sink, format: AccessFormat) -> io::Result<Access> {
+    fn to(sink: Sink, lines: Lines) -> io::Result<Access> {
         let hall = writer::start(sink)?;
-        Ok(Access { hall, format })
+        let lines = Arc::new(ArcSwap::from_pointee(lines));
+        Ok(Access { hall, lines })
+    }
+
+    /// Lines are as this configuration wants them from here on; the target stays what it is.
+    pub fn follow(&self, log: &Log) {
+        if !self.lines.load().are_of(log) {
+            self.lines.store(Arc::new(Lines::of(log)));
+        }
     }
 
     /// A worker's end of the log.

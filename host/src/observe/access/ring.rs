@@ -7,13 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, Cache};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::base::event::RequestEnded;
 
 use super::Access;
 use super::date;
-use super::format::{Entry, Formatter};
+use super::format::{Entry, Formatter, Lines};
 
 /// Bytes of a worker's ring: some two thousand JSON lines, and more than the longest line.
 pub const ROOM: usize = 1 << 20;
@@ -29,6 +30,8 @@ pub struct Worker {
 
 struct End {
     formatter: Formatter,
+    /// What lines are to be like.
+    lines: Cache<Arc<ArcSwap<Lines>>, Arc<Lines>>,
     /// Reused for each line.
     line: Vec<u8>,
     ring: Producer<u8>,
@@ -38,8 +41,10 @@ impl Worker {
     pub(super) fn new(access: Arc<Access>, room: usize) -> Worker {
         let (ring, drain) = RingBuffer::new(room);
         access.hall.welcome(drain);
+        let mut lines = Cache::new(access.lines.clone());
         let end = End {
-            formatter: Formatter::new(access.format),
+            formatter: Formatter::new(lines.load().clone()),
+            lines,
             line: Vec::with_capacity(BUFFER),
             ring,
         };
@@ -54,9 +59,11 @@ impl Worker {
         let mut end = self.end.borrow_mut();
         let End {
             formatter,
+            lines,
             line,
             ring,
         } = &mut *end;
+        formatter.follow(lines.load());
         line.clear();
         let entry = Entry {
             request,

@@ -18,8 +18,9 @@ use serde_json::Value;
 use super::date::Dates;
 use super::format::{Entry, Formatter};
 use super::*;
-use crate::base::event::{RequestEnded, Times};
-use crate::observe::tests::request;
+use crate::base::event::{Captured, RequestEnded, Times};
+use crate::config::checked::{AccessField, AccessFormat, AccessTarget, Captures};
+use crate::observe::tests::{request, standard};
 
 /// 2026-11-22T17:31:47.648100Z: the requests of `request()` began 35.1 ms earlier.
 const ENDED: Duration = Duration::from_micros(1_795_368_707_648_100);
@@ -31,7 +32,8 @@ fn line_in(zone: TimeZone, format: AccessFormat, request: &RequestEnded<'_>) -> 
         ended: ENDED,
         listener_connections: 2,
     };
-    Formatter::with(format, Dates::in_zone(format, zone)).line(&mut out, &entry);
+    let lines = Arc::new(Lines::new(format, &standard()));
+    Formatter::with(lines, Dates::in_zone(format, zone)).line(&mut out, &entry);
     String::from_utf8(out).expect("a line is UTF-8")
 }
 
@@ -115,6 +117,91 @@ fn json_has_the_same_keys_when_there_is_nothing_to_tell() {
     }
 }
 
+fn captured<'a>(values: &[(&'a str, Option<&'a [u8]>)]) -> Vec<Captured<'a>> {
+    let values = values.iter();
+    values
+        .map(|(name, value)| Captured {
+            name,
+            value: *value,
+        })
+        .collect()
+}
+
+#[test]
+fn json_has_the_fields_that_are_asked_for_in_that_order() {
+    use AccessField::{RequestHeaders, ResponseHeaders, Status, Time};
+    let headers = captured(&[("x-tenant", Some(b"a\"c")), ("x-none", None)]);
+    let request = RequestEnded {
+        request_headers: &headers,
+        ..request()
+    };
+    let line = |fields: &[AccessField]| {
+        let lines = Arc::new(Lines::new(AccessFormat::Json, fields));
+        let entry = Entry {
+            request: &request,
+            ended: ENDED,
+            listener_connections: 2,
+        };
+        let mut out = Vec::new();
+        Formatter::new(lines).line(&mut out, &entry);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        line(&[Status, Time]),
+        "{\"status\":200,\"time\":\"2026-11-22T17:31:47.613Z\"}\n"
+    );
+    assert_eq!(
+        line(&[RequestHeaders, ResponseHeaders]),
+        "{\"request_headers\":{\"x-tenant\":\"a\\\"c\",\"x-none\":null},\"response_headers\":{}}\n"
+    );
+}
+
+#[test]
+fn captured_headers_stand_where_the_peers_have_them() {
+    let sent = captured(&[("x-tenant", Some(b"a|{b}#c\"\xe9")), ("x-none", None)]);
+    let came = captured(&[("content-type", Some(b"text/html"))]);
+    let request = RequestEnded {
+        request_headers: &sent,
+        response_headers: &came,
+        ..request()
+    };
+    // HAProxy: … 0/0 {a#7C#7Bb#7D#23c#22#E9|} {text/html} "GET …
+    let httplog = line(AccessFormat::Httplog, &request);
+    assert!(
+        httplog.contains(" 0/0 {a#7C#7Bb#7D#23c#22#E9|} {text/html} \"GET /"),
+        "{httplog}"
+    );
+    // nginx: … "$http_user_agent" "$http_x_tenant" "$http_x_none" "$upstream_http_content_type"
+    let combined = line(AccessFormat::Combined, &request);
+    let tail = "\"curl/8.5.0\" \"a|{b}#c\\x22\\xE9\" \"-\" \"text/html\"\n";
+    assert!(combined.ends_with(tail), "{combined}");
+}
+
+#[test]
+fn lines_follow_the_configuration_while_workers_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let access = started(AccessTarget::File(path.clone()), AccessFormat::Json);
+    let worker = access.worker();
+    worker.write(&request(), 1);
+    for format in [AccessFormat::Json, AccessFormat::Combined] {
+        access.follow(&Log {
+            level: "info".into(),
+            access: AccessTarget::Off,
+            format,
+            fields: vec![AccessField::Method, AccessField::Status],
+            captures: Captures::default(),
+        });
+        worker.write(&request(), 1);
+    }
+    assert!(access.hall.flush(PATIENCE));
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("{\"time\":") && lines[0].ends_with("\"referer\":null}"));
+    assert_eq!(lines[1], r#"{"method":"GET","status":200}"#);
+    assert!(lines[2].contains("] \"GET /api"), "{}", lines[2]);
+}
+
 #[test]
 fn json_is_valid_whatever_bytes_come() {
     let every: Vec<u8> = (0..=255).collect();
@@ -164,7 +251,12 @@ fn the_longest_line_fits_into_an_empty_ring() {
     let notes: Vec<(String, String)> = (0..100)
         .map(|n| (format!("{n}{words}"), words.clone()))
         .collect();
+    let name = "x".repeat(64);
+    let headers = vec![(&*name, Some(&worst[..1 << 10])); 16];
+    let headers = captured(&headers);
     let request = RequestEnded {
+        request_headers: &headers,
+        response_headers: &headers,
         target: &worst,
         host: Some(&worst),
         method: &words,
@@ -182,7 +274,15 @@ fn the_longest_line_fits_into_an_empty_ring() {
         AccessFormat::Combined,
         AccessFormat::Httplog,
     ] {
-        let length = line(format, &request).len();
+        let lines = Arc::new(Lines::new(format, AccessField::ALL));
+        let entry = Entry {
+            request: &request,
+            ended: ENDED,
+            listener_connections: 2,
+        };
+        let mut out = Vec::new();
+        Formatter::new(lines).line(&mut out, &entry);
+        let length = out.len();
         assert!(length < ring::ROOM, "{format:?}: {length}");
     }
 }
@@ -334,7 +434,19 @@ fn addresses() {
 fn piped(format: AccessFormat) -> (Arc<Access>, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let sink = Sink::to(File::from(OwnedFd::from(writer)));
-    (Arc::new(Access::to(sink, format).unwrap()), reader)
+    let lines = Lines::new(format, &standard());
+    (Arc::new(Access::to(sink, lines).unwrap()), reader)
+}
+
+fn started(access: AccessTarget, format: AccessFormat) -> Arc<Access> {
+    let log = Log {
+        level: "info".into(),
+        access,
+        format,
+        fields: standard(),
+        captures: Captures::default(),
+    };
+    Arc::new(Access::start(&log).unwrap().unwrap())
 }
 
 /// Long enough for any machine; only a test that fails waits as long.
@@ -398,7 +510,7 @@ fn lines_of_many_workers_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let target = AccessTarget::File(path.clone());
-    let access = Arc::new(Access::start(&target, AccessFormat::Json).unwrap().unwrap());
+    let access = started(target, AccessFormat::Json);
     thread::scope(|scope| {
         for worker in 0..4 {
             let access = &access;
@@ -435,12 +547,10 @@ fn lines_of_many_workers_stay_whole() {
 #[test]
 fn a_full_disk_and_a_broken_pipe_cost_lines_and_nothing_else() {
     let full = AccessTarget::File("/dev/full".into());
-    let access = Access::start(&full, AccessFormat::Httplog)
-        .unwrap()
-        .unwrap();
+    let access = started(full, AccessFormat::Httplog);
     let (broken, reader) = piped(AccessFormat::Httplog);
     drop(reader);
-    for access in [Arc::new(access), broken] {
+    for access in [access, broken] {
         let worker = access.worker();
         for _ in 0..3 {
             worker.write(&request(), 1);
@@ -475,11 +585,7 @@ fn a_file_is_appended_to_and_opened_anew_when_rotated() {
     let [path, rotated] = ["access.log", "access.log.1"].map(|name| folder.path().join(name));
     fs::write(&path, "before\n").unwrap();
     let target = AccessTarget::File(path.clone());
-    let access = Arc::new(
-        Access::start(&target, AccessFormat::Combined)
-            .unwrap()
-            .unwrap(),
-    );
+    let access = started(target, AccessFormat::Combined);
     let worker = access.worker();
     let log = |lines: usize| {
         for _ in 0..lines {

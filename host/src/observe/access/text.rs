@@ -12,6 +12,8 @@ pub const MOST_FIELD: usize = 8 << 10;
 pub const NGINX: Special = special(b"\"\\");
 /// The bytes that HAProxy escapes in a request line (its `url_encode_map`).
 pub const HAPROXY: Special = special(b"\"#");
+/// The same within braces (its `hdr_encode_map`).
+pub const HAPROXY_HEADER: Special = special(b"\"#{|}");
 /// The bytes that JSON wants escaped (RFC 8259 section 7), and DEL, which terminals act upon.
 const JSON: Special = {
     let mut set = special(b"\"\\");
@@ -44,6 +46,14 @@ pub fn number(out: &mut Vec<u8>, mut number: u64) {
 pub fn three(out: &mut Vec<u8>, number: u32) {
     let digit = |divisor: u32| b'0' + (number / divisor % 10) as u8;
     out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
+}
+
+/// Two hexadecimal digits for each byte, in lower case.
+pub fn digits(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        let half = |half: u8| HEX[usize::from(half)].to_ascii_lowercase();
+        out.extend_from_slice(&[half(byte >> 4), half(byte & 15)]);
+    }
 }
 
 /// As `SocketAddr` displays itself; for IPv4 without the machinery of formatting.

@@ -182,6 +182,8 @@ impl Setup {
             routes: routes.collect(),
             pools,
             trusted_proxies: self.trusted.clone(),
+            sampling: None,
+            captures: None,
             drain_timeout: std::time::Duration::ZERO,
             retry_bodies: 0,
             hold: Box::new(self.hold.clone()),
