@@ -33,6 +33,7 @@ use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
 use crate::health::Health;
 use crate::net::listen::UnixSocket;
+use crate::observe::tap::{Reader, Taps, Terms};
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::state::State;
@@ -60,6 +61,7 @@ pub struct Control {
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
     registry: Arc<Registry>,
+    taps: Arc<Taps>,
     stop: signal::Sender<bool>,
 }
 
@@ -74,6 +76,7 @@ pub struct Parts {
     pub gates: Gates,
     /// With the collectors of the floors below in it.
     pub registry: Registry,
+    pub taps: Arc<Taps>,
 }
 
 impl Control {
@@ -87,6 +90,7 @@ impl Control {
             workers,
             gates,
             mut registry,
+            taps,
         } = parts;
         let shared = Shared::new(workers.clone());
         metrics::register(&mut registry, &shared, &gates);
@@ -103,6 +107,7 @@ impl Control {
             orders,
             shared,
             registry: Arc::new(registry),
+            taps,
             stop,
         })
     }
@@ -149,6 +154,11 @@ impl Control {
             Some(worker) => worker.explain(question).await,
             None => Err("there is no worker".to_owned()),
         }
+    }
+
+    /// Follows requests that end. None: too many do already.
+    pub fn tap(&self, terms: Terms) -> Option<Reader> {
+        self.taps.open(terms)
     }
 
     /// Whether every worker has answered lately.

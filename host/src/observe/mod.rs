@@ -1,6 +1,6 @@
-//! Metrics and access log: the two listeners to the data path's events.
+//! Metrics, access log and taps: the listeners to the data path's events.
 //!
-//! Both have a part on each worker that only this worker writes: cells of numbers that a scrape sums up (`metrics`), and a
+//! The first two have a part on each worker that only this worker writes: cells of numbers that a scrape sums up (`metrics`), and a
 //! ring of finished lines that one thread writes out (`access`). So a request takes no lock and waits for nobody, whatever
 //! becomes of the disk or of whoever scrapes.
 //!
@@ -10,6 +10,7 @@
 
 mod access;
 mod metrics;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -20,15 +21,18 @@ use prometheus_client::registry::Registry;
 
 use crate::base::event::{Observer, RequestEnded, Silence, WorkerObserver};
 use crate::base::ids::WorkerId;
+use crate::base::trail::Followed;
 use crate::config::checked::Log;
 
 use self::access::Access;
 use self::metrics::Metrics;
+use self::tap::Taps;
 
-/// Both listeners, and what they need at the process's end.
+/// All listeners, and what they need at the process's end.
 pub struct Observers {
     metrics: Arc<Metrics>,
     access: Option<Arc<Access>>,
+    taps: Arc<Taps>,
 }
 
 /// Opens the access log and starts its thread, unless it is off. The error names the file.
@@ -36,16 +40,22 @@ pub fn start(log: &Log) -> io::Result<Observers> {
     Ok(Observers {
         metrics: Arc::new(Metrics::new(metrics::MOST_SERIES)),
         access: Access::start(&log.access, log.format)?.map(Arc::new),
+        taps: Arc::default(),
     })
 }
 
 impl Observers {
-    /// Access log and metrics together.
+    /// All of them together.
     pub fn observer(&self) -> Arc<dyn Observer> {
-        Arc::new(Both {
+        Arc::new(Together {
             metrics: self.metrics.clone(),
             access: self.access.clone(),
+            taps: self.taps.clone(),
         })
+    }
+
+    pub fn taps(&self) -> Arc<Taps> {
+        self.taps.clone()
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -53,6 +63,7 @@ impl Observers {
         if let Some(access) = &self.access {
             access.register(registry);
         }
+        self.taps.register(registry);
     }
 
     /// Waits until what workers have queued so far has been written, two seconds at most: a reader that has stopped
@@ -72,16 +83,18 @@ impl Observers {
     }
 }
 
-struct Both {
+struct Together {
     metrics: Arc<Metrics>,
     access: Option<Arc<Access>>,
+    taps: Arc<Taps>,
 }
 
-impl Observer for Both {
+impl Observer for Together {
     fn worker(&self, worker: WorkerId) -> Box<dyn WorkerObserver> {
         Box::new(OnWorker {
             metrics: self.metrics.worker(worker),
             access: self.access.as_ref().map(Access::worker),
+            taps: self.taps.worker(),
         })
     }
 }
@@ -89,6 +102,7 @@ impl Observer for Both {
 struct OnWorker {
     metrics: metrics::Worker,
     access: Option<access::Worker>,
+    taps: tap::Worker,
 }
 
 impl WorkerObserver for OnWorker {
@@ -115,5 +129,10 @@ impl WorkerObserver for OnWorker {
         {
             access.write(request, listener_connections);
         }
+        self.taps.write(request);
+    }
+
+    fn followed(&self) -> Arc<Followed> {
+        self.taps.followed()
     }
 }

@@ -51,6 +51,7 @@ pub fn request() -> RequestEnded<'static> {
         termination: *b"--",
         fault: None,
         logged: true,
+        closely: None,
     }
 }
 

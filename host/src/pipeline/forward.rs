@@ -14,7 +14,7 @@ use super::pick::{Tried, pick};
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
 use super::turn::{self, Asking, Refused, Waited};
-use super::{forwarded, multiplex, passive, repeat, stick};
+use super::{forwarded, multiplex, passive, repeat, stick, trail};
 use crate::base::ids::PoolIndex;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::h1::head;
@@ -81,7 +81,7 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         stick::Found::Now(member) => member,
         stick::Found::Elsewhere(asked) => {
             let server = asked.await;
-            server.and_then(|server| stick::usable(pool, &server))
+            stick::heard(pool, server.as_deref(), exchange)
         }
     };
     let mut leave = None;
@@ -100,7 +100,10 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         let repeatable = pool.retries_answers && exchange.is_repeatable(pool);
         let attempt = attempt(pool, server, exchange, way.peer, now).await;
         let met = attempt.as_ref().map(|answer| answer.head.status);
-        passive::met(pool, server, met.map_err(|failed| failed.fault));
+        let met = met.map_err(|failed| failed.fault);
+        passive::met(pool, server, met);
+        let status = met.map(|status| Some(status.as_u16()));
+        trail::tried(exchange.trail(), server, status);
         let again = match &attempt {
             Ok(answer) => repeatable && pool.retry.takes(answer.head.status.as_u16()),
             Err(failed) => failed.again,
@@ -151,7 +154,7 @@ async fn choose<'a>(
     let random = exchange.record.worker.random();
     let server = match stuck {
         Some(server) => server,
-        None => pick(pool, index, exchange, random, tried)?,
+        None => pick(pool, index, exchange, random, tried, exchange.trail())?,
     };
     let Some(limits) = &pool.limits else {
         return Ok((server, server.live.enter()));
@@ -169,6 +172,7 @@ async fn choose<'a>(
         random,
         tried,
         at_once,
+        trail: exchange.trail(),
     };
     let refused = Refused {
         server,

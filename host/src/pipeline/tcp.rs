@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::approach::Arrival;
 use super::dial::{NoConnection, dial};
 use super::fault::{Fault, Stage};
-use super::passive;
+use super::{passive, trail};
 use super::pick::{Tried, pick};
 use super::session::Session;
 use super::site::{Member, PoolSite, Site};
@@ -123,6 +123,8 @@ async fn connect(
         let bond = (pool.on_marked_down == OnMarkedDown::Close)
             .then(|| place.bind_to(server.live.slot(), &session.link));
         let attempt = attempt(pool, server, session).await;
+        let told = attempt.as_ref().map(|_| None).map_err(|fault| *fault);
+        trail::tried(session.trail.as_deref(), server, told);
         let met = attempt.as_ref().map(|_| StatusCode::OK);
         passive::met(pool, server, met.map_err(|fault| *fault));
         let fault = match attempt {
@@ -149,7 +151,8 @@ async fn choose<'a>(
     tried: &Tried,
 ) -> Result<(&'a Member, InFlight), Fault> {
     let random = session.worker.random();
-    let server = pick(pool, index, session, random, tried)?;
+    let trail = session.trail.as_deref();
+    let server = pick(pool, index, session, random, tried, trail)?;
     let Some(limits) = &pool.limits else {
         return Ok((server, server.live.enter()));
     };
@@ -164,6 +167,7 @@ async fn choose<'a>(
         random,
         tried,
         at_once: false,
+        trail: session.trail.as_deref(),
     };
     let refused = Refused {
         server,

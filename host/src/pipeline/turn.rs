@@ -13,6 +13,7 @@ use super::pick::{Tried, pick};
 use super::site::{Limits, Member, PoolSite};
 use crate::base::event::Queued;
 use crate::base::ids::PoolIndex;
+use crate::base::trail::Trail;
 use crate::config::checked::WhenFull;
 use crate::hook::RequestView;
 use crate::upstream::live::InFlight;
@@ -30,6 +31,7 @@ pub struct Asking<'a> {
     pub tried: &'a [crate::base::ids::Slot],
     /// A place that falls free later is of no use to it.
     pub at_once: bool,
+    pub trail: Option<&'a Trail>,
 }
 
 /// A server that had no place.
@@ -129,7 +131,14 @@ fn with_room<'a>(
     let mut passed: Tried = asking.tried.into();
     passed.extend(full.map(|server| server.live.slot()));
     for _ in 0..SECOND_THOUGHTS {
-        let picked = pick(pool, asking.index, asking.view, asking.random, &passed);
+        let Asking {
+            index,
+            view,
+            random,
+            trail,
+            ..
+        } = *asking;
+        let picked = pick(pool, index, view, random, &passed, trail);
         let Ok(server) = picked else { break };
         if pool.is_spare(server, asking.tried) {
             break;

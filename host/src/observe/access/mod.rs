@@ -22,7 +22,7 @@ mod httplog;
 mod json;
 mod ring;
 mod sink;
-mod text;
+pub mod text;
 mod writer;
 
 use std::io;
@@ -36,6 +36,8 @@ use crate::config::checked::{AccessFormat, AccessTarget};
 use self::ring::Hall;
 use self::sink::Sink;
 
+pub use self::date::now;
+pub use self::format::{Entry, Formatter};
 pub use self::ring::Worker;
 
 /// How long the process's end waits at most.
