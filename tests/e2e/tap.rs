@@ -138,7 +138,10 @@ fn a_request_is_told_of_with_every_decision_in_order() {
         (&first["target"], &first["version"], &first["status"]),
         (&"/api/one?q=1".into(), &"HTTP/1.1".into(), &200.into())
     );
-    assert_eq!(first["request_id"], proxy.logged("/api/one?q=1")["request_id"]);
+    assert_eq!(
+        first["request_id"],
+        proxy.logged("/api/one?q=1")["request_id"]
+    );
     assert_eq!(
         steps(first),
         [
@@ -314,9 +317,18 @@ fn it_needs_the_token_and_refuses_what_it_does_not_know() {
     assert_eq!(bare("/api/v1/status").status(), 200, "others are for all");
     assert_eq!(bare("/api/v1/tap?limit=1").status(), 401);
     for (query, says) in [
-        ("colour=red", "colour: it is not known here; known are: listener, route"),
-        ("status=many", "status: \\\"many\\\" is no status; write 502, 5xx or none"),
-        ("listener=wed", "there is no listener \\\"wed\\\"; there are: web"),
+        (
+            "colour=red",
+            "colour: it is not known here; known are: listener, route",
+        ),
+        (
+            "status=many",
+            "status: \\\"many\\\" is no status; write 502, 5xx or none",
+        ),
+        (
+            "listener=wed",
+            "there is no listener \\\"wed\\\"; there are: web",
+        ),
         ("pool=a", "there is no pool \\\"a\\\"; there are: app"),
         ("server=b/a", "there is no pool \\\"b\\\""),
         ("route=x", "there is no route \\\"x\\\"; there are: api"),

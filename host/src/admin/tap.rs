@@ -56,7 +56,10 @@ fn known(terms: &Terms, status: &Status) -> Result<(), String> {
     all_of("route", &terms.routes, names.collect())?;
     let names: Vec<_> = status.pools.iter().map(|one| one.name.as_str()).collect();
     all_of("pool", &terms.pools, names.clone())?;
-    let of_servers = terms.servers.iter().filter_map(|server| server.pool.clone());
+    let of_servers = terms
+        .servers
+        .iter()
+        .filter_map(|server| server.pool.clone());
     all_of("pool", &of_servers.collect::<Vec<_>>(), names)?;
     let names = status.plugins.iter().map(|one| one.name.as_str());
     all_of("plugin", &terms.plugins, names.collect())

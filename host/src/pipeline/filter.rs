@@ -90,11 +90,7 @@ fn failed(filter: &Filter) -> Result<Option<Answer>, Fault> {
 type Named<'a> = (&'a Rc<str>, &'a Rc<dyn RequestFilter>);
 
 /// Asks the filter, which may ask for calls before it decides.
-async fn decide(
-    site: &Site,
-    filter: Named<'_>,
-    exchange: &Exchange,
-) -> Result<Outcome, Failure> {
+async fn decide(site: &Site, filter: Named<'_>, exchange: &Exchange) -> Result<Outcome, Failure> {
     match filter.1.request(exchange)? {
         Step::Done(outcome) => Ok(outcome),
         // Boxed: few filters call anybody, and a request holds the place for whatever it may wait for.

@@ -48,7 +48,10 @@ fn find_here<'a>(
         Affinity::Server(server) => Some(Cow::Borrowed(server.as_str())),
         Affinity::Key(key) => {
             let here = plugin.recall(index, key);
-            if here.as_ref().is_none_or(|server| usable(pool, server).is_none()) {
+            if here
+                .as_ref()
+                .is_none_or(|server| usable(pool, server).is_none())
+            {
                 // Nobody is known, or a server that has lost its users: another proxy may have found them a new one.
                 asked = plugin.ask(index, key);
             }

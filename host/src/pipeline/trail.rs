@@ -118,12 +118,7 @@ impl Exchange {
 
 /// What a balancer says.
 #[inline]
-pub fn picked(
-    trail: Option<&Trail>,
-    pool: &PoolSite,
-    verdict: Verdict,
-    server: Option<&Member>,
-) {
+pub fn picked(trail: Option<&Trail>, pool: &PoolSite, verdict: Verdict, server: Option<&Member>) {
     let Some(trail) = trail else { return };
     trail.add(Step {
         pool: Some(pool.name.clone()),

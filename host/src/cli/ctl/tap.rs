@@ -149,7 +149,9 @@ fn decision(step: &Value) -> String {
 
 /// Of the day, here.
 fn time(value: &Value, zone: &TimeZone) -> String {
-    let moment = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let moment = value
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok());
     match moment {
         Some(moment) => {
             let local = moment.to_zoned(zone.clone());
@@ -210,7 +212,8 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_shown_too() {
-        let connection = json!({"time": "x", "client": "192.0.2.7", "listener": "db", "total_us": 71_250_000});
+        let connection =
+            json!({"time": "x", "client": "192.0.2.7", "listener": "db", "total_us": 71_250_000});
         assert_eq!(
             lines(connection),
             ["x --- connection from 192.0.2.7, db, 71.25 s"]

@@ -210,6 +210,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.taps.change(|taps| taps.retain(|tap| tap.id != self.id));
+        self.taps
+            .change(|taps| taps.retain(|tap| tap.id != self.id));
     }
 }

@@ -131,7 +131,10 @@ fn names_below_a_host_and_faults_are_found() {
     assert!(wanted(&[("host", "*.example.com")]));
     assert!(!wanted(&[("host", "example.com")]));
     assert!(wanted(&[("status", "none"), ("fault", "any")]));
-    assert!(wanted(&[("fault", "no-server"), ("fault", "client-closed")]));
+    assert!(wanted(&[
+        ("fault", "no-server"),
+        ("fault", "client-closed")
+    ]));
     assert!(!wanted(&[("fault", "no-server")]));
     assert!(!wanted(&[("header", "x-tenant")]), "there is no head");
 }
@@ -139,19 +142,35 @@ fn names_below_a_host_and_faults_are_found() {
 #[test]
 fn what_is_no_term_is_refused_with_words() {
     for (key, value, says) in [
-        ("colour", "red", "colour: it is not known here; known are: listener"),
+        (
+            "colour",
+            "red",
+            "colour: it is not known here; known are: listener",
+        ),
         ("listener", "", "listener: it is empty"),
-        ("status", "6xx", "status: \"6xx\" is no status; write 502, 5xx or none"),
+        (
+            "status",
+            "6xx",
+            "status: \"6xx\" is no status; write 502, 5xx or none",
+        ),
         ("status", "99", "status: \"99\" is no status"),
         ("status", "éxx", "is no status"),
         ("method", "A B", "method: \"A B\" is no method"),
         ("host", "a:80", "host: \"a:80\" has a port"),
         ("path", "api", "path: \"api\" is no prefix of a path"),
-        ("client", "10.0.0.0/33", "client: \"10.0.0.0/33\" has too long a prefix"),
+        (
+            "client",
+            "10.0.0.0/33",
+            "client: \"10.0.0.0/33\" has too long a prefix",
+        ),
         ("min-duration", "5", "min-duration: \"5\" has no unit"),
         ("for", "2d", "for: \"2d\" is out of range"),
         ("limit", "0", "limit: \"0\" is no number of requests"),
-        ("decision", "maybe", "\"maybe\" is no decision; there are: accept, refuse"),
+        (
+            "decision",
+            "maybe",
+            "\"maybe\" is no decision; there are: accept, refuse",
+        ),
         ("header", "a b", "header: \"a b\" is no header"),
     ] {
         let why = asked(&[(key, value)]).unwrap_err();

@@ -127,7 +127,10 @@ fn key(out: &mut Vec<u8>, name: &str) {
 
 fn quoted(out: &mut Vec<u8>, words: &str) {
     out.push(b'"');
-    text::json(out, &words.as_bytes()[..words.floor_char_boundary(MOST_WORDS)]);
+    text::json(
+        out,
+        &words.as_bytes()[..words.floor_char_boundary(MOST_WORDS)],
+    );
     out.push(b'"');
 }
 
