@@ -41,7 +41,7 @@ pub fn answer(proxy: &dyn Proxy, asked: &[(String, String)]) -> Result<Response,
         begun: false,
         beat: BEAT,
     };
-    let pieces = unfold(Some(following), |following| async {
+    let pieces = unfold(Some(following), |following| async move {
         following?.piece().await
     });
     let kind = (header::CONTENT_TYPE, "application/x-ndjson");

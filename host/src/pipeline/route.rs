@@ -45,6 +45,7 @@ pub fn choose(site: &Site, listener: &ListenerSite, exchange: &mut Exchange) -> 
         Ok(Decision::Pool(pool)) => Some(pool),
         Ok(Decision::Next | Decision::Reply(_)) => of_route(route, exchange).or(listener.pool),
         Err(_) => {
+            step = None;
             exchange.failed(Role::Router, name);
             listener.pool
         }
