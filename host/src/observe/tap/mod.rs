@@ -142,6 +142,10 @@ impl Taps {
 }
 
 impl Worker {
+    pub fn followed(&self) -> Arc<Followed> {
+        self.taps.followed()
+    }
+
     /// Tells those that want to know. Nobody followed when a request without a trail began.
     #[inline]
     pub fn write(&self, request: &RequestEnded<'_>) {
