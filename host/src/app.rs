@@ -17,6 +17,7 @@ use crate::base::event::Observer;
 use crate::config::{Config, Problems};
 use crate::control::{AdminPort, Change, Control, HistoryEntry, Parts, Rejected, Status};
 use crate::net::{self, systemd};
+use crate::observe::tap::{Reader, Terms};
 use crate::observe::{self, Observers};
 use crate::pipeline::{Gates, Question, Workers};
 use crate::plugin::{Runtime, RuntimeOptions};
@@ -66,6 +67,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         follow: Box::new(move |config: &Config| {
             following.follow(&config.log, config.tracing.as_ref());
         }),
+        taps: observers.taps(),
     };
     let control = Control::start(parts, config).await?;
     let admin = tokio::spawn(keep_admin(control.clone()));
@@ -79,6 +81,8 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     signals.obey(&control, &observers).await;
     systemd::stopping("draining");
     drain(&control, &mut signals).await;
+    // Before the admin surface, which would wait for their readers.
+    observers.taps().close();
     watchdog.abort();
     admin.abort();
     socket.abort();
@@ -224,6 +228,10 @@ impl admin::Proxy for Control {
 
     fn explain(&self, question: Question) -> admin::ExplainFuture<'_> {
         Box::pin(Control::explain(self, question))
+    }
+
+    fn tap(&self, terms: Terms) -> Option<Reader> {
+        Control::tap(self, terms)
     }
 }
 

@@ -42,6 +42,7 @@ mod sharing;
 mod steering;
 mod sticking;
 mod swap;
+mod tap;
 mod tcp;
 mod tls_in;
 mod tls_out;

@@ -3,7 +3,7 @@
 //! - **Host** must be where the port is bound, `localhost` or a loopback address: a web page whose name was rebound to
 //!   127.0.0.1 sends its own name there. A request without Host comes from no browser and passes.
 //! - **Origin**, which browsers send with every request that a page makes to another place, must be this very place.
-//! - **The token**, as `Authorization: Bearer TOKEN`, for every change, and for everything where the port can be reached from
+//! - **The token**, as `Authorization: Bearer TOKEN`, for every change, for following requests (they tell of clients), and for everything where the port can be reached from
 //!   other machines. Compared in constant time.
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +21,9 @@ use subtle::ConstantTimeEq;
 use super::answer::Refusal;
 use super::page;
 
+/// Shows who asks for what.
+const TAP: &str = "/api/v1/tap";
+
 #[derive(Clone)]
 pub struct Guard {
     address: SocketAddr,
@@ -37,8 +40,15 @@ impl Guard {
         check_origin(headers)?;
         let change = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let page = page::PATHS.contains(&path);
-        if change || !(page || self.is_local()) {
-            self.check_token(headers)?;
+        let needs = if change {
+            "changes need a token"
+        } else if path == TAP {
+            "requests can be followed with the token, or over the admin socket, alone"
+        } else {
+            "all but the page needs a token"
+        };
+        if change || path == TAP || !(page || self.is_local()) {
+            self.check_token(headers, needs)?;
         }
         Ok(())
     }
@@ -82,12 +92,13 @@ impl Guard {
         })
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_token(&self, headers: &HeaderMap, needs: &str) -> Result<(), Refusal> {
         let Some(token) = self.token.load_full() else {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
-                "changes need a token and none is configured: set `token` in [admin], then send it as `Authorization: \
-                 Bearer TOKEN`",
+                format!(
+                    "{needs}, and none is configured: set `token` in [admin], then send it as `Authorization: Bearer TOKEN`"
+                ),
             ));
         };
         match bearer(headers) {
@@ -178,6 +189,28 @@ mod tests {
     }
 
     const LOCAL: &str = "127.0.0.1:9901";
+
+    #[test]
+    fn following_requests_needs_the_token_where_reading_does_not() {
+        let asked = |token: Option<&str>, given: Option<&str>| {
+            let token = Arc::new(ArcSwapOption::new(token.map(|t| Arc::new(t.to_owned()))));
+            let guard = Guard::new(LOCAL.parse().unwrap(), token);
+            let mut headers = HeaderMap::new();
+            if let Some(given) = given {
+                headers.append(header::AUTHORIZATION, given.parse().unwrap());
+            }
+            let checked = guard.check(&Method::GET, "/api/v1/tap", &headers);
+            checked.map_err(|refusal| (refusal.status.as_u16(), refusal.error))
+        };
+        assert_eq!(asked(Some("t"), Some("Bearer t")), Ok(()));
+        assert!(matches!(asked(Some("t"), None), Err((401, _))));
+        let (status, why) = asked(None, None).unwrap_err();
+        assert_eq!(status, 403);
+        assert!(
+            why.starts_with("requests can be followed with the token"),
+            "{why}"
+        );
+    }
 
     #[test]
     fn a_rebound_name_is_refused() {

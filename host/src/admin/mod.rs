@@ -8,6 +8,7 @@
 //! | `routes` | what is answered |
 //! | `answer` | how an answer and an error look |
 //! | `explain` | a URL becomes a question |
+//! | `tap` | requests followed live |
 //! | `exposition` | in which format metrics are told |
 //! | `page` | the page on `/` |
 //! | `socket` | bounds on connections |
@@ -24,6 +25,7 @@ mod page;
 mod routes;
 mod socket;
 mod stat;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -40,6 +42,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::{Applied, Change, HistoryEntry, Rejected, Status};
+use crate::observe::tap::{Reader, Terms};
 use crate::pipeline::{Explained, Question};
 use socket::{Door, Permits};
 
@@ -58,6 +61,8 @@ pub trait Proxy: Send + Sync + 'static {
     fn history(&self) -> Arc<Vec<HistoryEntry>>;
     /// What would become of a request now. Err: it can't be one, and why.
     fn explain(&self, question: Question) -> ExplainFuture<'_>;
+    /// Follows requests. None: too many do already.
+    fn tap(&self, terms: Terms) -> Option<Reader>;
 }
 
 pub type ExplainFuture<'a> = Pin<Box<dyn Future<Output = Result<Explained, String>> + Send + 'a>>;

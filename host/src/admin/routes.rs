@@ -24,7 +24,7 @@ use crate::upstream::vitals::Wanted;
 use super::answer::{self, Refusal};
 use super::guard::{self, Guard};
 use super::socket::Who;
-use super::{Proxy, explain, exposition, page};
+use super::{Proxy, explain, exposition, page, tap};
 
 /// The largest `.wasm` that may be sent.
 const MOST_WASM: usize = 64 << 20;
@@ -74,6 +74,7 @@ fn router(proxy: Arc<dyn Proxy>) -> Router {
         .route("/api/v1/config", get(config))
         .route("/api/v1/plugins/{name}", put(swap))
         .route("/api/v1/explain", get(explain))
+        .route("/api/v1/tap", get(tap))
         .route("/api/v1/history", get(history))
         .route("/api/v1/rollback/{generation}", post(rollback))
         .route("/api/v1/reload", post(reload))
@@ -288,12 +289,19 @@ async fn explain(
     explained.map(Json).map_err(bad)
 }
 
+async fn tap(
+    State(desk): State<Desk>,
+    Query(asked): Query<Vec<(String, String)>>,
+) -> Result<Response, Refusal> {
+    tap::answer(&*desk.proxy, &asked)
+}
+
 async fn unknown() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; known: /, /healthz, /metrics, /api/v1/status, /api/v1/pools, /api/v1/plugins, PUT \
          /api/v1/plugins/{name}, /api/v1/config, POST /api/v1/pools/{pool}/servers, PATCH and DELETE \
-         /api/v1/pools/{pool}/servers/{server}, /api/v1/explain?url=, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
+         /api/v1/pools/{pool}/servers/{server}, /api/v1/explain?url=, /api/v1/tap, /api/v1/history, POST /api/v1/rollback/{generation}, POST /api/v1/reload",
     )
 }
 

@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::{Generation, WorkerId};
+use super::trail::{Closely, Followed};
 
 /// Who listens, for the whole process.
 pub trait Observer: Send + Sync {
@@ -24,6 +26,10 @@ pub trait WorkerObserver {
     /// Followed by exactly one `request_ended`. A request that never became one (408, 400) has none before it.
     fn request_started(&self, listener: &str);
     fn request_ended(&self, request: &RequestEnded<'_>);
+    /// Whether somebody follows requests: those that begin while it says so have a trail. Asked for once.
+    fn followed(&self) -> Arc<Followed> {
+        Arc::default()
+    }
 }
 
 /// What did not come on a connection in time.
@@ -100,6 +106,8 @@ pub struct RequestEnded<'a> {
     pub fault: Option<&'static str>,
     /// Whether the route wants it in the access log.
     pub logged: bool,
+    /// None: nobody followed requests as it began.
+    pub closely: Option<Closely<'a>>,
 }
 
 /// A header that the log wants.

@@ -216,6 +216,14 @@ pub enum CtlCommand {
         #[arg(long, value_name = "ADDRESS")]
         client: Option<String>,
     },
+    /// Follow requests as they end, with what every plugin decided about each and why; Ctrl-C ends
+    #[command(after_help = "Examples:
+  TIDEGATE_TOKEN=… tidegate ctl tap --listener web --status 5xx
+  TIDEGATE_TOKEN=… tidegate ctl tap --path /api --header 'x-tenant: blue' -n 10 --json | jq .steps
+  tidegate ctl --admin unix:/run/tidegate/admin.sock tap --decision failed --for 10m
+
+An option given again is another value that it may have; every --header must be there.")]
+    Tap(Tap),
     /// List the last ten generations, which can be gone back to
     #[command(after_help = "Examples:
   tidegate ctl history")]
@@ -227,6 +235,61 @@ pub enum CtlCommand {
         /// The generation's number
         generation: u64,
     },
+}
+
+#[derive(Args)]
+pub struct Tap {
+    /// Taken by this listener
+    #[arg(long, value_name = "NAME")]
+    pub listener: Vec<String>,
+    /// Taken by this route
+    #[arg(long, value_name = "NAME")]
+    pub route: Vec<String>,
+    /// Sent to this pool
+    #[arg(long, value_name = "NAME")]
+    pub pool: Vec<String>,
+    /// Sent to this server, SERVER or POOL/SERVER
+    #[arg(long, value_name = "SERVER")]
+    pub server: Vec<String>,
+    /// With this method
+    #[arg(long, value_name = "METHOD")]
+    pub method: Vec<String>,
+    /// For this host, or *.example.com for all names below it
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<String>,
+    /// With a path that begins so, at a segment boundary
+    #[arg(long, value_name = "PREFIX")]
+    pub path: Vec<String>,
+    /// Answered with 502, 5xx, or none for no answer
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<String>,
+    /// From this client, an address or a network
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Vec<String>,
+    /// That took this long at least, such as 250ms
+    #[arg(long, value_name = "TIME")]
+    pub min_duration: Option<String>,
+    /// About which this plugin was asked
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Vec<String>,
+    /// Of which a plugin (that of --plugin) decided so: respond, failed, refuse, …
+    #[arg(long, value_name = "DECISION")]
+    pub decision: Vec<String>,
+    /// That went wrong with this word of the access log, or any
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// With this header, NAME or NAME: VALUE
+    #[arg(long, value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// End after so many requests
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// End after this time, such as 30s
+    #[arg(long = "for", value_name = "TIME")]
+    pub at_most: Option<String>,
+    /// The lines as the proxy sends them, JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]

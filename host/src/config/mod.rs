@@ -17,6 +17,7 @@ mod nearest;
 mod probing;
 pub mod problem;
 mod read;
+pub mod said;
 mod schema;
 pub mod servers_file;
 mod shared;

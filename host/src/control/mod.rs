@@ -33,6 +33,7 @@ use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
 use crate::health::Health;
 use crate::net::listen::UnixSocket;
+use crate::observe::tap::{Reader, Taps, Terms};
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::state::State;
@@ -60,6 +61,7 @@ pub struct Control {
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
     registry: Arc<Registry>,
+    taps: Arc<Taps>,
     stop: signal::Sender<bool>,
 }
 
@@ -76,6 +78,7 @@ pub struct Parts {
     pub registry: Registry,
     /// Told of each configuration before workers go by it.
     pub follow: Box<dyn Fn(&Config) + Send + Sync>,
+    pub taps: Arc<Taps>,
 }
 
 impl Control {
@@ -90,6 +93,7 @@ impl Control {
             gates,
             mut registry,
             follow,
+            taps,
         } = parts;
         let shared = Shared::new(workers.clone());
         metrics::register(&mut registry, &shared, &gates);
@@ -107,6 +111,7 @@ impl Control {
             orders,
             shared,
             registry: Arc::new(registry),
+            taps,
             stop,
         })
     }
@@ -153,6 +158,11 @@ impl Control {
             Some(worker) => worker.explain(question).await,
             None => Err("there is no worker".to_owned()),
         }
+    }
+
+    /// Follows requests that end. None: too many do already.
+    pub fn tap(&self, terms: Terms) -> Option<Reader> {
+        self.taps.open(terms)
     }
 
     /// Whether every worker has answered lately.

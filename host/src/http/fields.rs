@@ -102,6 +102,12 @@ impl Fields {
         Some(self.value(entry))
     }
 
+    /// Names and values that the peer has sent, whatever was changed since.
+    pub fn sent(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let sent = self.index.iter().filter(|e| e.origin != Origin::Own);
+        sent.map(|entry| (name_in(&self.arena, entry), self.value(entry)))
+    }
+
     /// Kinds that may be among the fields; one that is not is not.
     pub fn kinds(&self) -> Kinds {
         self.kinds

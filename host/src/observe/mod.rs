@@ -1,4 +1,4 @@
-//! Metrics, access log and traces: the listeners to the data path's events.
+//! Metrics, access log, traces and taps: the listeners to the data path's events.
 //!
 //! Each has a part on each worker: cells of numbers that a scrape sums up (`metrics`), a ring of finished lines that one
 //! thread writes out (`access`), the end of a queue of finished spans that another one exports (`traces`). So a request takes no lock
@@ -10,6 +10,7 @@
 
 mod access;
 mod metrics;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -21,10 +22,12 @@ use prometheus_client::registry::Registry;
 
 use crate::base::event::{Observer, RequestEnded, Silence, WorkerObserver};
 use crate::base::ids::WorkerId;
+use crate::base::trail::Followed;
 use crate::config::checked::{Log, Tracing};
 
 use self::access::Access;
 use self::metrics::Metrics;
+use self::tap::Taps;
 use self::traces::Traces;
 
 /// All listeners, and what they need at the process's end.
@@ -33,6 +36,7 @@ pub struct Observers {
     metrics: Arc<Metrics>,
     access: Option<Arc<Access>>,
     traces: Arc<Traces>,
+    taps: Arc<Taps>,
 }
 
 /// Opens the access log and starts its thread, unless it is off. The error names the file.
@@ -41,6 +45,7 @@ pub fn start(log: &Log) -> io::Result<Observers> {
         metrics: Arc::new(Metrics::new(metrics::MOST_SERIES)),
         access: Access::start(log)?.map(Arc::new),
         traces: Arc::new(Traces::new()),
+        taps: Arc::default(),
     })
 }
 
@@ -50,12 +55,17 @@ impl Observers {
         Arc::new(All(self.clone()))
     }
 
+    pub fn taps(&self) -> Arc<Taps> {
+        self.taps.clone()
+    }
+
     pub fn register(&self, registry: &mut Registry) {
         metrics::register(registry, self.metrics.clone());
         if let Some(access) = &self.access {
             access.register(registry);
         }
         self.traces.register(registry);
+        self.taps.register(registry);
     }
 
     /// What of a configuration can change while the process runs.
@@ -94,11 +104,13 @@ impl Observer for All {
             metrics,
             access,
             traces,
+            taps,
         } = &self.0;
         Box::new(OnWorker {
             metrics: metrics.worker(worker),
             access: access.as_ref().map(Access::worker),
             traces: traces.worker(),
+            taps: taps.worker(),
         })
     }
 }
@@ -107,6 +119,7 @@ struct OnWorker {
     metrics: metrics::Worker,
     access: Option<access::Worker>,
     traces: traces::Worker,
+    taps: tap::Worker,
 }
 
 impl WorkerObserver for OnWorker {
@@ -136,5 +149,10 @@ impl WorkerObserver for OnWorker {
         if request.trace.is_some() {
             self.traces.write(request);
         }
+        self.taps.write(request);
+    }
+
+    fn followed(&self) -> Arc<Followed> {
+        self.taps.followed()
     }
 }

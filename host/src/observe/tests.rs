@@ -54,6 +54,7 @@ pub fn request() -> RequestEnded<'static> {
         termination: *b"--",
         fault: None,
         logged: true,
+        closely: None,
     }
 }
 

@@ -20,11 +20,12 @@ use super::forwarded::is_trusted;
 use super::protocol::Connection;
 use super::session::Session;
 use super::site::{ListenerSite, Site};
-use super::tcp;
 use super::worker::{Place, Worker};
+use super::{tcp, trail};
 use crate::base::event::Silence;
 use crate::base::ids::PoolIndex;
 use crate::base::text::Text;
+use crate::base::trail::Verdict;
 use crate::config::checked::{Mode, OnFailure, ProxyIn};
 use crate::hook::{Admission, ConnectionFacts, TlsFacts, Told};
 use crate::http::link::{Closing, Phase};
@@ -138,7 +139,7 @@ impl Arrival {
         let (worker, link) = (&self.worker, &self.link);
         let facts = Rc::new(self.facts.clone());
         let mut session = Session::new(worker, link, facts, site.generation, mode);
-        session.began = self.began;
+        session.begun(self.began);
         session.reasons.extend(why.map(|why| ("tls".into(), why)));
         session.end = Some(Err(fault));
     }
@@ -171,8 +172,8 @@ async fn pass(
     let facts = Rc::new(arrival.facts.clone());
     let (worker, link) = (&arrival.worker, &arrival.link);
     let mut session = Session::new(worker, link, facts, site.generation, entrance.mode);
-    session.began = began;
-    let pool = admit(listener, &mut session)?;
+    session.begun(began);
+    let pool = admit(site, listener, &mut session)?;
     session.stage = Stage::Queue;
     Ok((session, Passed { ahead, pool }))
 }
@@ -300,10 +301,22 @@ async fn tls_hello(arrival: &mut Arrival, deadline: Instant) -> Result<Vec<u8>, 
 }
 
 /// Each plugin must let it in; the last to choose a pool is followed.
-fn admit(listener: &ListenerSite, session: &mut Session) -> Result<Option<PoolIndex>, Ended> {
+fn admit(
+    site: &Site,
+    listener: &ListenerSite,
+    session: &mut Session,
+) -> Result<Option<PoolIndex>, Ended> {
     let mut chosen = None;
     for door in &listener.entrance.connect {
-        let fault = match door.plugin.admit(session) {
+        let said = door.plugin.admit(session);
+        let (verdict, pool) = match said {
+            Ok(Admission::Accept) => (Verdict::Accept, None),
+            Ok(Admission::Pool(pool)) => (Verdict::Pool, Some((site, pool))),
+            Ok(Admission::Refuse) => (Verdict::Refuse, None),
+            Err(_) => (Verdict::Failed, None),
+        };
+        trail::admitted(session.trail.as_deref(), &door.name, verdict, pool);
+        let fault = match said {
             Ok(Admission::Accept) => continue,
             Ok(Admission::Pool(pool)) if session.mode == Mode::Tcp => {
                 chosen = Some(pool);

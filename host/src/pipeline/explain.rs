@@ -107,7 +107,8 @@ pub(super) fn explain(worker: &Rc<Worker>, question: &Question) -> Result<Explai
             stick::Found::Now(Some(stuck)) => Ok(stuck),
             // What another proxy knows of a user is not asked here.
             stick::Found::Now(None) | stick::Found::Elsewhere(_) => {
-                pick(pool, index, &exchange, worker.random(), &Tried::new())
+                let random = worker.random();
+                pick(pool, index, &exchange, random, &Tried::new(), None)
             }
         }
     });

@@ -43,7 +43,7 @@ pub async fn fetch(site: &Site, exchange: &Exchange, call: Fetch) -> Result<Repl
     let index = call.pool;
     let choose = |pool, tried: &[Slot]| {
         let random = exchange.record.worker.random();
-        pick(pool, index, exchange, random, tried).ok()
+        pick(pool, index, exchange, random, tried, None).ok()
     };
     bounded(site, &exchange.record.worker, call, choose).await
 }

@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::fetch;
 use super::respond::{self, Answer};
 use super::site::{Filter, ListenerSite, Site};
+use crate::base::trail::Role;
 use crate::config::checked::OnFailure;
 use crate::hook::{Decision, Failure, Fetch, FetchError, Outcome, Reply, RequestFilter, Step};
 
@@ -23,7 +24,7 @@ pub async fn of_listener(
     exchange: &mut Exchange,
 ) -> Result<Option<Answer>, Fault> {
     for filter in &listener.filters {
-        if let Some(reply) = pass(site, filter, exchange).await? {
+        if let Some(reply) = pass(site, filter, Role::ListenerFilter, exchange).await? {
             return Ok(Some(reply));
         }
         exchange.passed.0 += 1;
@@ -37,7 +38,7 @@ pub async fn of_route(site: &Site, exchange: &mut Exchange) -> Result<Option<Ans
         return Ok(None);
     };
     for filter in &route.filters {
-        if let Some(reply) = pass(site, filter, exchange).await? {
+        if let Some(reply) = pass(site, filter, Role::RouteFilter, exchange).await? {
             return Ok(Some(reply));
         }
         exchange.passed.1 += 1;
@@ -48,15 +49,22 @@ pub async fn of_route(site: &Site, exchange: &mut Exchange) -> Result<Option<Ans
 async fn pass(
     site: &Site,
     filter: &Filter,
+    role: Role,
     exchange: &mut Exchange,
 ) -> Result<Option<Answer>, Fault> {
     let Some(plugin) = &filter.request else {
         return Ok(None);
     };
-    let outcome = match decide(site, plugin, exchange).await {
+    let name = &filter.name;
+    let outcome = match decide(site, (name, plugin), exchange).await {
         Ok(outcome) => outcome,
-        Err(_) => return failed(filter),
+        Err(_) => {
+            exchange.failed(role, name);
+            return failed(filter);
+        }
     };
+    let step = exchange.decided(site, role, name, &outcome);
+    exchange.took(step);
     match apply(&filter.name, exchange, outcome) {
         Ok(Decision::Next) => Ok(None),
         Ok(Decision::Pool(pool)) if site.pool(pool).is_some() => {
@@ -64,7 +72,10 @@ async fn pass(
             Ok(None)
         }
         Ok(Decision::Reply(reply)) => Ok(Some(respond::reply(exchange, *reply))),
-        Ok(Decision::Pool(_)) | Err(Failure::Failed | Failure::Unavailable) => failed(filter),
+        Ok(Decision::Pool(_)) | Err(Failure::Failed | Failure::Unavailable) => {
+            exchange.failed(role, name);
+            failed(filter)
+        }
     }
 }
 
@@ -75,13 +86,12 @@ fn failed(filter: &Filter) -> Result<Option<Answer>, Fault> {
     }
 }
 
+/// A filter, and its name.
+type Named<'a> = (&'a Rc<str>, &'a Rc<dyn RequestFilter>);
+
 /// Asks the filter, which may ask for calls before it decides.
-async fn decide(
-    site: &Site,
-    filter: &Rc<dyn RequestFilter>,
-    exchange: &Exchange,
-) -> Result<Outcome, Failure> {
-    match filter.request(exchange)? {
+async fn decide(site: &Site, filter: Named<'_>, exchange: &Exchange) -> Result<Outcome, Failure> {
+    match filter.1.request(exchange)? {
         Step::Done(outcome) => Ok(outcome),
         // Boxed: few filters call anybody, and a request holds the place for whatever it may wait for.
         step => Box::pin(call(site, filter, exchange, step)).await,
@@ -91,7 +101,7 @@ async fn decide(
 /// Makes the calls that a filter asks for until it has decided.
 async fn call(
     site: &Site,
-    filter: &Rc<dyn RequestFilter>,
+    (name, filter): Named<'_>,
     exchange: &Exchange,
     mut step: Step,
 ) -> Result<Outcome, Failure> {
@@ -103,9 +113,16 @@ async fn call(
                 return Ok(outcome);
             }
             Step::Fetch(call, state) if filter.may_fetch(call.pool) => {
-                (fetch::fetch(site, exchange, *call).await, state)
+                let pool = call.pool;
+                let answer = fetch::fetch(site, exchange, *call).await;
+                exchange.fetched(site, name, pool, &answer);
+                (answer, state)
             }
-            Step::Fetch(_, state) => (Err(FetchError::NotGranted), state),
+            Step::Fetch(call, state) => {
+                let answer = Err(FetchError::NotGranted);
+                exchange.fetched(site, name, call.pool, &answer);
+                (answer, state)
+            }
             Step::LookUp(key, state) => (Ok(Reply::looked_up(filter.look_up(key).await)), state),
         };
         step = filter.resume(state, answer)?;

@@ -14,8 +14,9 @@ use super::pick::Tried;
 use super::respond::Answer;
 use super::site::{Member, PoolSite, Site};
 use super::turn::{self, Asked, Asker, Waited};
-use super::{forwarded, multiplex, passive, repeat, stick};
+use super::{forwarded, multiplex, passive, repeat, stick, trail};
 use crate::base::ids::PoolIndex;
+use crate::base::trail::Trail;
 use crate::http::client::{self, Connection, NoAnswer, Outgoing, Why};
 use crate::http::h1::head;
 use crate::http::idle::Idle;
@@ -84,7 +85,7 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         stick::Found::Now(member) => member,
         stick::Found::Elsewhere(asked) => {
             let server = asked.await;
-            server.and_then(|server| stick::usable(pool, &server))
+            stick::heard(pool, server.as_deref(), exchange)
         }
     };
     let mut leave = None;
@@ -115,6 +116,8 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
         let met = attempt.as_ref().map(|answer| answer.head.status);
         let met = met.map_err(|failed| failed.fault);
         passive::met(pool, &mut exchange.record.in_flight, met);
+        let status = met.map(|status| Some(status.as_u16()));
+        trail::tried(exchange.trail(), server, status);
         let again = match &attempt {
             Ok(answer) => repeatable && pool.retry.takes(answer.head.status.as_u16()),
             Err(failed) => failed.again,
@@ -206,6 +209,10 @@ impl Exchange {
 impl Asker for Exchange {
     fn random(&self) -> u64 {
         self.record.worker.random()
+    }
+
+    fn trail(&self) -> Option<&Trail> {
+        self.record.trail.as_deref()
     }
 
     fn queues(&mut self) {

@@ -13,6 +13,7 @@ use super::trace::Traced;
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
+use crate::base::trail::{Closely, Trail};
 use crate::hook::ConnectionFacts;
 use crate::http::delivery::{Ending, Ledger};
 use crate::http::known::Known;
@@ -62,6 +63,8 @@ pub struct Record {
     pub local: bool,
     pub logged: bool,
     pub told: bool,
+    /// None: nobody follows.
+    pub trail: Option<Box<Trail>>,
 }
 
 impl Ledger for Record {
@@ -137,11 +140,13 @@ impl Record {
             local: false,
             logged: true,
             told: false,
+            trail: worker.followed.trail(began),
         }
     }
 
     fn tell(&mut self, ending: &Ending) {
         self.told = true;
+        self.close_trail();
         let server = self.in_flight.take().map(InFlight::end);
         let head = &self.head;
         let asked = |text| if self.started { text } else { "" };
@@ -185,7 +190,21 @@ impl Record {
             termination: self.letters(),
             fault: self.fault.map(Fault::word),
             logged: self.logged,
+            closely: self.trail.as_deref().map(|trail| Closely {
+                trail,
+                sent: Some(&head.fields),
+            }),
         });
+    }
+
+    /// Of an attempt that was broken off.
+    fn close_trail(&self) {
+        if let Some(trail) = &self.trail
+            && trail.attempts() < self.attempts
+        {
+            let fault = self.fault.map_or("cut", Fault::word);
+            trail.tried(self.server.clone(), Err(fault));
+        }
     }
 
     fn times(&self, ended: Instant) -> Times {

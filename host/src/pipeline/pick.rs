@@ -2,8 +2,10 @@
 
 use super::fault::Fault;
 use super::site::{Member, PoolSite};
+use super::trail::picked;
 use crate::base::ids::{PoolIndex, Slot};
-use crate::hook::{Balancer, RequestView};
+use crate::base::trail::{Trail, Verdict};
+use crate::hook::RequestView;
 use smallvec::SmallVec;
 
 /// Slots that were tried; few requests need more than one.
@@ -17,16 +19,16 @@ pub fn pick<'a>(
     view: &dyn RequestView,
     random: u64,
     tried: &[Slot],
+    trail: Option<&Trail>,
 ) -> Result<&'a Member, Fault> {
-    let balancer = &*pool.balancer.1;
-    let chosen = match ask(pool, index, balancer, view, random, tried) {
+    let chosen = match ask(pool, index, view, random, tried, trail) {
         Said::Usable(server) => Some(server),
         Said::Nobody => return Err(Fault::NoServer),
         Said::Nothing => pool.in_turn(tried),
         Said::Unusable(slot) => {
             let mut tried: Tried = tried.into();
             tried.push(slot);
-            match ask(pool, index, balancer, view, random, &tried) {
+            match ask(pool, index, view, random, &tried, trail) {
                 Said::Usable(server) => Some(server),
                 Said::Nobody => return Err(Fault::NoServer),
                 Said::Nothing | Said::Unusable(_) => pool.in_turn(&tried),
@@ -47,12 +49,13 @@ enum Said<'a> {
 fn ask<'a>(
     pool: &'a PoolSite,
     index: PoolIndex,
-    balancer: &dyn Balancer,
     view: &dyn RequestView,
     random: u64,
     tried: &[Slot],
+    trail: Option<&Trail>,
 ) -> Said<'a> {
-    match balancer.pick(index, view, random, tried) {
+    let balancer = &*pool.balancer.1;
+    let said = match balancer.pick(index, view, random, tried) {
         Err(_) => Said::Nothing,
         Ok(None) => Said::Nobody,
         Ok(Some(slot)) => match pool.member(slot) {
@@ -66,5 +69,15 @@ fn ask<'a>(
                 Said::Nothing
             }
         },
+    };
+    if trail.is_some() {
+        let (verdict, server) = match said {
+            Said::Usable(server) => (Verdict::Server, Some(server)),
+            Said::Unusable(slot) => (Verdict::Unusable, pool.member(slot)),
+            Said::Nobody => (Verdict::Nobody, None),
+            Said::Nothing => (Verdict::Failed, None),
+        };
+        picked(trail, pool, verdict, server);
     }
+    said
 }

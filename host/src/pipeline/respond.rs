@@ -17,6 +17,7 @@ use super::forwarded::{REQUEST_ID, RequestId};
 use super::grpc;
 use super::log::Record;
 use super::site::{Filter, ListenerSite, Site};
+use crate::base::trail::Role;
 use crate::config::checked::{ErrorPage, OnFailure};
 use crate::hook::{Failure, Reply, ResponseOutcome};
 use crate::http::fields::tokens;
@@ -115,17 +116,22 @@ fn filtered(
         server: answer.server.as_deref(),
     };
     match plugin.response(&view) {
-        Ok(ResponseOutcome { edits, notes }) => {
+        Ok(outcome) => {
+            exchange.responded(&filter.name, &outcome);
+            let ResponseOutcome { edits, notes } = outcome;
             for edit in edits {
                 apply(&mut answer.head.fields, edit);
             }
             exchange.note(notes);
             answer
         }
-        Err(Failure::Failed | Failure::Unavailable) => match filter.on_failure {
-            OnFailure::Fallback => answer,
-            OnFailure::Reject => page(listener, exchange, Fault::FilterFailed),
-        },
+        Err(Failure::Failed | Failure::Unavailable) => {
+            exchange.failed(Role::ResponseFilter, &filter.name);
+            match filter.on_failure {
+                OnFailure::Fallback => answer,
+                OnFailure::Reject => page(listener, exchange, Fault::FilterFailed),
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::filter;
 use super::respond::{self, Answer};
 use super::site::{ListenerSite, RouteSite, Site};
 use crate::base::ids::PoolIndex;
+use crate::base::trail::Role;
 use crate::hook::{Choice, Decision, Failure};
 
 pub enum To {
@@ -23,6 +24,7 @@ pub fn choose(site: &Site, listener: &ListenerSite, exchange: &mut Exchange) -> 
         .route(exchange)
         .and_then(|choice| known(site, choice));
     let Ok(Choice { outcome, route }) = choice else {
+        exchange.failed(Role::Router, name);
         return Ok(To::Pool(named(site, exchange, listener.pool)));
     };
     exchange.route = route;
@@ -31,15 +33,29 @@ pub fn choose(site: &Site, listener: &ListenerSite, exchange: &mut Exchange) -> 
         exchange.record.route = Some(route.name.clone());
         exchange.record.logged = route.access_log;
     }
+    let mut step = exchange.decided(site, Role::Router, name, &outcome);
+    if let Some(step) = &mut step {
+        step.route = route.map(|route| route.name.clone());
+    }
     let pool = match filter::apply(name, exchange, outcome) {
         Ok(Decision::Reply(reply)) if exchange.overruled.is_none() => {
+            exchange.took(step);
             return Ok(To::Reply(Box::new(respond::reply(exchange, *reply))));
         }
         Ok(Decision::Pool(pool)) => Some(pool),
         Ok(Decision::Next | Decision::Reply(_)) => of_route(route, exchange).or(listener.pool),
-        Err(_) => listener.pool,
+        Err(_) => {
+            step = None;
+            exchange.failed(Role::Router, name);
+            listener.pool
+        }
     };
-    Ok(To::Pool(named(site, exchange, pool)))
+    let pool = named(site, exchange, pool);
+    if let Some(step) = &mut step {
+        step.pool = exchange.record.pool.clone();
+    }
+    exchange.took(step);
+    Ok(To::Pool(pool))
 }
 
 /// A choice that names what there is not is none.

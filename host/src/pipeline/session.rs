@@ -13,6 +13,7 @@ use super::turn::{Asker, Waited};
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
+use crate::base::trail::{Closely, Trail};
 use crate::config::checked::Mode;
 use crate::hook::{ConnectionFacts, RequestView};
 use crate::http::Link;
@@ -43,6 +44,8 @@ pub struct Session {
     pub end: Option<Result<(), Fault>>,
     /// There is nothing to tell: nobody said a word, or the requests to come tell for themselves.
     pub silent: bool,
+    /// None: nobody follows.
+    pub trail: Option<Box<Trail>>,
 }
 
 impl Session {
@@ -75,6 +78,15 @@ impl Session {
             bytes_out: 0,
             end: None,
             silent: false,
+            trail: worker.followed.trail(now),
+        }
+    }
+
+    /// It began before there was a session.
+    pub fn begun(&mut self, at: Instant) {
+        self.began = at;
+        if let Some(trail) = &mut self.trail {
+            trail.begun(at);
         }
     }
 
@@ -86,11 +98,21 @@ impl Session {
         self.in_flight = Some(place);
     }
 
+    /// Of an attempt that was broken off.
+    fn close_trail(&self, fault: Option<Fault>) {
+        if let Some(trail) = &self.trail
+            && trail.attempts() < self.attempts
+        {
+            trail.tried(self.server.clone(), Err(fault.map_or("cut", Fault::word)));
+        }
+    }
+
     fn tell(&mut self) {
         let server = self.in_flight.take().map(InFlight::end);
         // Dropped on its way: cut, or a panic.
         let end = self.end.unwrap_or_else(|| Err(self.link.blamed().into()));
         let fault = end.err();
+        self.close_trail(fault);
         self.worker.observer.request_ended(&RequestEnded {
             started: false,
             tcp: self.mode == Mode::Tcp,
@@ -132,6 +154,7 @@ impl Session {
             termination: fault.map_or(*b"--", |fault| fault.letters(self.stage)),
             fault: fault.map(Fault::word),
             logged: true,
+            closely: self.trail.as_deref().map(closely),
         });
     }
 }
@@ -139,6 +162,10 @@ impl Session {
 impl Asker for Session {
     fn random(&self) -> u64 {
         self.worker.random()
+    }
+
+    fn trail(&self) -> Option<&Trail> {
+        self.trail.as_deref()
     }
 
     fn queues(&mut self) {
@@ -153,6 +180,11 @@ impl Asker for Session {
             None => self.queue = Some(self.ready.elapsed()),
         }
     }
+}
+
+/// There is no head.
+fn closely(trail: &Trail) -> Closely<'_> {
+    Closely { trail, sent: None }
 }
 
 impl Drop for Session {

@@ -3,9 +3,12 @@
 //! drains keeps its users. One that can't be connected to loses them, as the attempt after goes by the balancer, and where
 //! that leads is what the plugin is told.
 
+use std::borrow::Cow;
+
 use super::exchange::{Answered, Exchange, apply};
 use super::site::{Member, PoolSite};
 use crate::base::ids::PoolIndex;
+use crate::base::trail::{Role, Verdict};
 use crate::hook::{Affinity, Asked, Binding, Finding};
 use crate::http::ResponseHead;
 
@@ -32,26 +35,68 @@ fn find_here<'a>(
     exchange: &mut Exchange,
 ) -> Option<Found<'a>> {
     let (name, plugin) = pool.sticky.as_ref()?;
+    let finding = match plugin.find(index, exchange) {
+        Ok(finding) => finding,
+        Err(_) => {
+            exchange.failed(Role::Sticky, name);
+            return None;
+        }
+    };
+    let mut asked = None;
+    let known = match &finding.affinity {
+        Affinity::None => None,
+        Affinity::Server(server) => Some(Cow::Borrowed(server.as_str())),
+        Affinity::Key(key) => {
+            let here = plugin.recall(index, key);
+            if here
+                .as_ref()
+                .is_none_or(|server| usable(pool, server).is_none())
+            {
+                // Nobody is known, or a server that has lost its users: another proxy may have found them a new one.
+                asked = plugin.ask(index, key);
+            }
+            here.map(Cow::Owned)
+        }
+    };
+    let member = known.as_ref().and_then(|server| usable(pool, server));
+    let verdict = match (member, &known, &asked) {
+        (Some(_), ..) => Verdict::Server,
+        (None, _, Some(_)) => Verdict::Elsewhere,
+        (None, Some(_), None) => Verdict::Unusable,
+        (None, None, None) => Verdict::Nobody,
+    };
+    exchange.found(name, verdict, known.as_deref(), Some(&finding));
     let Finding {
-        affinity,
         edits,
         notes,
         reason,
-    } = plugin.find(index, exchange).ok()?;
+        ..
+    } = finding;
     exchange.edit(edits);
     exchange.note(notes);
     exchange.reason(name, reason);
-    let key = match affinity {
-        Affinity::None => return None,
-        Affinity::Server(server) => return Some(Found::Now(usable(pool, &server))),
-        Affinity::Key(key) => key,
-    };
-    let here = plugin.recall(index, &key);
-    if let Some(member) = here.and_then(|server| usable(pool, &server)) {
-        return Some(Found::Now(Some(member)));
+    match asked {
+        Some(asked) => Some(Found::Elsewhere(asked)),
+        None => member.map(|member| Found::Now(Some(member))),
     }
-    // Nobody is known, or a server that has lost its users: another proxy may have found them a new one.
-    plugin.ask(index, &key).map(Found::Elsewhere)
+}
+
+/// What another proxy knew of a user.
+pub fn heard<'a>(
+    pool: &'a PoolSite,
+    server: Option<&str>,
+    exchange: &Exchange,
+) -> Option<&'a Member> {
+    let member = server.and_then(|server| usable(pool, server));
+    if let Some((name, _)) = &pool.sticky {
+        let verdict = match (member, server) {
+            (Some(_), _) => Verdict::Server,
+            (None, Some(_)) => Verdict::Unusable,
+            (None, None) => Verdict::Nobody,
+        };
+        exchange.found(name, verdict, server, None);
+    }
+    member
 }
 
 pub fn bind(
@@ -61,7 +106,7 @@ pub fn bind(
     exchange: &Exchange,
     head: &mut ResponseHead,
 ) {
-    let Some((_, plugin)) = &pool.sticky else {
+    let Some((name, plugin)) = &pool.sticky else {
         return;
     };
     let view = Answered {
@@ -69,9 +114,12 @@ pub fn bind(
         head,
         server: Some(&server.name),
     };
-    let Ok(Binding { edits, remember }) = plugin.bind(index, &server.name, &view) else {
+    let Ok(binding) = plugin.bind(index, &server.name, &view) else {
+        exchange.failed(Role::Sticky, name);
         return;
     };
+    exchange.bound(name, server, &binding);
+    let Binding { edits, remember } = binding;
     for edit in edits {
         apply(&mut head.fields, edit);
     }

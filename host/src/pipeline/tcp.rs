@@ -12,12 +12,12 @@ use http::StatusCode;
 use super::approach::Arrival;
 use super::dial::{NoConnection, dial};
 use super::fault::{Fault, Stage};
-use super::passive;
 use super::pick::Tried;
 use super::session::Session;
 use super::site::{Member, PoolSite, Site};
 use super::turn::{self, Asked};
 use super::worker::{Bond, Place};
+use super::{passive, trail};
 use crate::base::ids::PoolIndex;
 use crate::config::checked::OnMarkedDown;
 use crate::http::link::Closing;
@@ -140,6 +140,8 @@ async fn connect(
         let bond = (pool.on_marked_down == OnMarkedDown::Close)
             .then(|| place.bind_to(server.live.slot(), &session.link));
         let attempt = attempt(pool, server, session).await;
+        let told = attempt.as_ref().map(|_| None).map_err(|fault| *fault);
+        trail::tried(session.trail.as_deref(), server, told);
         let met = attempt.as_ref().map(|_| StatusCode::OK);
         let met = met.map_err(|fault| *fault);
         passive::met(pool, &mut session.in_flight, met);

@@ -14,6 +14,7 @@ use super::pick::{Tried, pick};
 use super::site::{Limits, Member, PoolSite};
 use crate::base::event::Queued;
 use crate::base::ids::{PoolIndex, Slot};
+use crate::base::trail::Trail;
 use crate::config::checked::WhenFull;
 use crate::hook::RequestView;
 use crate::upstream::Crew;
@@ -27,6 +28,9 @@ const SECOND_THOUGHTS: usize = 3;
 /// Who asks for a server: a request, whatever protocol it came in, or a connection in tcp mode.
 pub trait Asker: RequestView {
     fn random(&self) -> u64;
+
+    /// Some: it is followed.
+    fn trail(&self) -> Option<&Trail>;
 
     /// None had a place at once.
     fn queues(&mut self);
@@ -52,6 +56,7 @@ struct Asking<'a> {
     random: u64,
     tried: &'a [Slot],
     at_once: bool,
+    trail: Option<&'a Trail>,
 }
 
 /// A server that had no place.
@@ -84,7 +89,7 @@ pub async fn take<'a>(asker: &mut impl Asker, asked: Asked<'a, '_>) -> Result<Tu
     let random = asker.random();
     let server = match stuck {
         Some(server) => server,
-        None => pick(pool, index, asker, random, tried)?,
+        None => pick(pool, index, asker, random, tried, asker.trail())?,
     };
     let Some(limits) = &pool.limits else {
         return Ok((server, server.live.enter()));
@@ -100,6 +105,7 @@ pub async fn take<'a>(asker: &mut impl Asker, asked: Asked<'a, '_>) -> Result<Tu
         random,
         tried,
         at_once,
+        trail: asker.trail(),
     };
     let refused = Refused {
         server,
@@ -189,7 +195,14 @@ fn with_room<'a>(
     let mut passed: Tried = asking.tried.into();
     passed.extend(full.map(|server| server.live.slot()));
     for _ in 0..SECOND_THOUGHTS {
-        let picked = pick(pool, asking.index, asking.view, asking.random, &passed);
+        let Asking {
+            index,
+            view,
+            random,
+            trail,
+            ..
+        } = *asking;
+        let picked = pick(pool, index, view, random, &passed, trail);
         let Ok(server) = picked else { break };
         if pool.is_spare(server, asking.tried) {
             break;

@@ -18,6 +18,7 @@ use super::gate::Pass;
 use super::site::Site;
 use crate::base::event::WorkerObserver;
 use crate::base::ids::Slot;
+use crate::base::trail::Followed;
 use crate::http::h2 as http2;
 use crate::http::link::{Blame, Closing};
 use crate::http::{Link, idle};
@@ -29,6 +30,8 @@ pub type MakeSite = Box<dyn FnOnce(Option<&Rc<Site>>) -> Rc<Site> + Send>;
 /// What a worker's tasks share.
 pub struct Worker {
     pub observer: Box<dyn WorkerObserver>,
+    /// Whether what begins is to have a trail.
+    pub followed: Arc<Followed>,
     /// Filters' fetches under way.
     pub fetches: Cell<usize>,
     site: RefCell<Rc<Site>>,
@@ -71,6 +74,7 @@ async fn cut(links: Vec<Weak<Link>>, after: Duration) {
 impl Worker {
     pub(super) fn new(observer: Box<dyn WorkerObserver>, open: Arc<AtomicUsize>) -> Worker {
         Worker {
+            followed: observer.followed(),
             observer,
             fetches: Cell::new(0),
             site: RefCell::new(Rc::new(Site::empty())),

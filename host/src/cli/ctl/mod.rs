@@ -2,6 +2,7 @@
 
 mod remote;
 mod tables;
+mod tap;
 
 use std::path::Path;
 use std::time::Duration;
@@ -64,6 +65,7 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
             add(&proxy, &server, written)
         }
         CtlCommand::Remove { server } => remove(&proxy, &server),
+        CtlCommand::Tap(flags) => tap::tap(&proxy, flags),
         CtlCommand::History => history(&proxy),
         CtlCommand::Rollback { generation } => rollback(&proxy, generation),
     }

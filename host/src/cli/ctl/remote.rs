@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::super::terminal::{Failure, failed};
 use super::tables::{lines, list};
@@ -19,6 +21,9 @@ use super::tables::{lines, list};
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
 /// The largest answer that is read.
 const MOST_ANSWER: usize = 64 << 20;
+/// How long an answer that goes on may take to begin, and be silent: the proxy says something more often.
+const BEGINNING: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The admin surface of a proxy.
 pub struct Remote {
@@ -64,22 +69,94 @@ impl Remote {
         body: Bytes,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed("start"))?;
+        let runtime = runtime()?;
         let talk = async { tokio::time::timeout(patience, self.talk(method, path, body)).await };
         match runtime.block_on(talk) {
             Ok(result) => result,
-            Err(_) => Err(Failure::new(format!(
-                "{} did not answer within {} s",
-                self.url,
-                patience.as_secs()
-            ))),
+            Err(_) => Err(self.late(patience)),
         }
     }
 
+    /// Gives every line of an answer to `each`, but for empty ones, until it ends, `each` says false, or Ctrl-C.
+    pub fn follow(
+        &self,
+        path: &str,
+        each: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        runtime()?.block_on(async {
+            tokio::select! {
+                result = self.lines(path, each) => result,
+                _ = tokio::signal::ctrl_c() => Ok(()),
+            }
+        })
+    }
+
+    async fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let beginning = self.send(Method::GET, path, Bytes::new());
+        let begun = timeout(BEGINNING, beginning).await;
+        let mut answer = begun.map_err(|_| self.late(BEGINNING))??;
+        if !answer.status().is_success() {
+            let refused = timeout(BEGINNING, self.whole(answer)).await;
+            return Err(refused.map_err(|_| self.late(BEGINNING))??.refusal());
+        }
+        let mut begun = Vec::new();
+        loop {
+            let frame = timeout(SILENCE, answer.frame()).await;
+            let Some(frame) = frame.map_err(|_| self.silent_for(SILENCE))? else {
+                return Ok(());
+            };
+            let frame = frame.map_err(|_| {
+                Failure::new(format!("{}: the proxy has gone, or ended it", self.url))
+            })?;
+            let Ok(more) = frame.into_data() else {
+                continue;
+            };
+            begun.extend_from_slice(&more);
+            if begun.len() > MOST_ANSWER {
+                return Err(Failure::new(format!("{} sends no lines", self.url)));
+            }
+            let Some(end) = begun.iter().rposition(|byte| *byte == b'\n') else {
+                continue;
+            };
+            let rest = begun.split_off(end + 1);
+            let whole = std::mem::replace(&mut begun, rest);
+            let whole = String::from_utf8_lossy(&whole);
+            for line in whole.lines().filter(|line| !line.is_empty()) {
+                if !each(line)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn late(&self, patience: Duration) -> Failure {
+        Failure::new(format!(
+            "{} did not answer within {} s",
+            self.url,
+            patience.as_secs()
+        ))
+    }
+
+    fn silent_for(&self, time: Duration) -> Failure {
+        let seconds = time.as_secs();
+        Failure::new(format!("{} has been silent for {seconds} s", self.url))
+    }
+
     async fn talk(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failure> {
+        let answer = self.send(method, path, body).await?;
+        self.whole(answer).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
         match &self.place {
             Place::Port(authority) => {
                 let stream = TcpStream::connect(authority).await;
@@ -107,24 +184,24 @@ impl Remote {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response<Incoming>, Failure> {
         let broken = |error: hyper::Error| Failure::new(format!("{} broke off: {error}", self.url));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        let connection = tokio::spawn(connection);
+        // It ends with the runtime.
+        tokio::spawn(connection);
         let request = self.request(method, path, body)?;
-        let (head, body) = sender
-            .send_request(request)
-            .await
-            .map_err(broken)?
-            .into_parts();
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    async fn whole(&self, answer: Response<Incoming>) -> Result<Answer, Failure> {
+        let (head, body) = answer.into_parts();
         let body = Limited::new(body, MOST_ANSWER)
             .collect()
             .await
             .map_err(|error| Failure::new(format!("{} broke off: {error}", self.url)))?
             .to_bytes();
-        connection.abort();
         Ok(Answer {
             status: head.status,
             body,
@@ -191,6 +268,11 @@ impl Answer {
             .map(lines);
         Failure::of_texts(std::iter::once(error).chain(problems).collect())
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(failed("start"))
 }
 
 /// `host:port` of `http://host[:port][/]`.

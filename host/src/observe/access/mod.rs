@@ -34,10 +34,11 @@ use prometheus_client::registry::Registry;
 
 use crate::config::checked::Log;
 
-use self::format::Lines;
 use self::ring::Hall;
 use self::sink::Sink;
 
+pub use self::date::now;
+pub use self::format::{Entry, Formatter, Lines};
 pub use self::ring::Worker;
 
 /// How long the process's end waits at most.
