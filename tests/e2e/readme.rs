@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tidegate_tests::{Block, Document, Origin, Proxy, Story, root, site, tidegate};
+use tidegate_tests::{Block, Collector, Document, Origin, Proxy, Story, root, site, tidegate};
 
 #[test]
 fn the_first_run_and_the_tutorial_work_as_written() {
@@ -46,8 +46,8 @@ fn every_command_is_listed_and_every_listed_command_exists() {
 fn every_metric_is_listed_and_every_listed_metric_exists() {
     let text = readme();
     let table = section(&text, "## Metrics");
-    let origin = Origin::named("a");
-    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let (origin, collector) = (Origin::named("a"), Collector::start());
+    let proxy = Proxy::start(with_all_told(&origin, &collector));
     proxy.get("/");
     let scraped = proxy.metrics().text;
     let families: Vec<&str> = scraped
@@ -75,8 +75,8 @@ fn every_metric_is_listed_and_every_listed_metric_exists() {
 fn every_key_of_the_access_log_is_listed() {
     let text = readme();
     let table = section(&text, "## Access log");
-    let origin = Origin::named("a");
-    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let (origin, collector) = (Origin::named("a"), Collector::start());
+    let proxy = Proxy::start(with_all_told(&origin, &collector));
     proxy.get("/");
     let line = &proxy.access_log(1)[0];
     let keys: Vec<&String> = line.as_object().expect("an object").keys().collect();
@@ -96,6 +96,14 @@ fn every_key_of_the_access_log_is_listed() {
             "{word} is no key; there are {keys:?}"
         );
     }
+}
+
+/// A site that tells all that metrics and access log can tell.
+fn with_all_told(origin: &Origin, collector: &Collector) -> String {
+    let headers = "request-headers = [\"accept\"]\nresponse-headers = [\"content-type\"]\n";
+    format!("[log]\naccess = \"stdout\"\nformat = \"json\"\n{headers}")
+        + &collector.section("")
+        + &site("round-robin", &[origin])
 }
 
 #[test]

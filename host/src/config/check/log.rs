@@ -105,7 +105,7 @@ impl Check<'_> {
                 (Some(named), false) => self.nothing_in(&named.span, name, key),
                 (None, true) => self.problem(Problem::at(
                     list.span.clone(),
-                    format!("these headers stand in no line: `fields` leaves them out"),
+                    "these headers stand in no line: `fields` leaves them out",
                     format!("add \"{name}\" to `fields`, or leave out `{key}`"),
                 )),
                 _ => {}
