@@ -41,7 +41,7 @@ pub fn client(mut turn: Turn) {
         }
         // Its driver ends with it, as soon as it is looked at.
         drop(sender);
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(10)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
     }
 }
 
