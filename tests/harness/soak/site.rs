@@ -57,12 +57,14 @@ impl Place {
         // One of its own: what is compiled is compiled here, and nothing stays.
         let cache = setup.path().join("cache");
         let certificate = authority.issue(&["site.example"]).bundle();
-        let proxy = setup
+        let setup = setup
             .env("XDG_CACHE_HOME", cache.display().to_string())
-            .file("site.pem", certificate)
-            .start();
+            .file("site.pem", certificate);
+        // What compiling all of them takes, an allocator gives back a while later only: it would hide what grows.
+        let (code, _, said) = setup.run("check");
+        assert_eq!(code, 0, "{said}");
         Place {
-            proxy,
+            proxy: setup.start(),
             ports,
             servers,
             _extra: extra,
