@@ -18,6 +18,7 @@ mod options;
 mod process;
 mod report;
 mod scenario;
+mod soak;
 mod table;
 
 use std::path::Path;
@@ -47,6 +48,9 @@ fn run(options: &Options) -> Result<(), String> {
         return Ok(());
     }
     machine::raise_file_limit();
+    if let Some(seconds) = options.soak {
+        return soak::run(&options.proxies[0], seconds);
+    }
     let chosen = scenario::chosen(&options.only)?;
     let (contestants, missing) = contestant::all(options)?;
     let bench = Bench {

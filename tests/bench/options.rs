@@ -11,6 +11,8 @@ pub struct Options {
     /// How long each contestant is measured in each round.
     pub seconds: u32,
     pub list: bool,
+    /// How long a soak is to last, instead of measuring.
+    pub soak: Option<u32>,
     /// Names of scenarios; none: all.
     pub only: Vec<String>,
 }
@@ -29,6 +31,7 @@ impl Options {
                 "--seconds" => options.seconds = bounded(&value()?, 1, 30)? as u32,
                 "--quick" => (options.rounds, options.seconds) = (3, 1),
                 "--list" => options.list = true,
+                "--soak" => options.soak = Some(bounded(&value()?, 10, 86_400)? as u32),
                 flag if flag.starts_with('-') => {
                     return Err(format!("unknown flag {flag}; {USAGE}"));
                 }
@@ -51,6 +54,7 @@ impl Default for Options {
             rounds: 9,
             seconds: 3,
             list: false,
+            soak: None,
             only: Vec::new(),
         }
     }
@@ -63,7 +67,7 @@ fn bounded(word: &str, least: usize, most: usize) -> Result<usize, String> {
         .ok_or(format!("{word}: a number from {least} to {most} is meant"))
 }
 
-const USAGE: &str = "known: --proxy PATH, --against PATH, --without NAME, --rounds N, --seconds N, --quick, --list, and names of scenarios";
+const USAGE: &str = "known: --proxy PATH, --against PATH, --without NAME, --rounds N, --seconds N, --quick, --list, --soak SECONDS, and names of scenarios";
 
 #[cfg(test)]
 mod tests {
@@ -93,7 +97,13 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for words in ["--prxy x", "--rounds", "--rounds 0", "--seconds 31"] {
+        for words in [
+            "--prxy x",
+            "--soak 1",
+            "--rounds",
+            "--rounds 0",
+            "--seconds 31",
+        ] {
             assert!(parsed(words).is_err(), "{words}");
         }
     }

@@ -150,6 +150,27 @@ fn a_request_in_flight_ends_as_it_began() {
 }
 
 #[test]
+fn a_busy_log_beside_the_config_holds_up_no_reload() {
+    let a = Origin::named("a");
+    let config = |filters: &str| {
+        "[proxy]\nworkers = 2\nwatch = true\n[log]\naccess = \"./access.log\"\n".to_owned()
+            + &listener("web", &format!("pool = \"app\"\n{filters}"))
+            + &pool("app", "", &[&a])
+    };
+    let mut proxy = Proxy::start(config(""));
+    let load = Load::start(proxy.address("web"), &["/"]);
+    load.wait_for_more(50);
+    for (generation, filters) in [(2, "filters = [\"security-headers\"]"), (3, "")] {
+        let begun = std::time::Instant::now();
+        proxy.write_config(config(filters));
+        proxy.wait_for_generation(generation);
+        let took = begun.elapsed();
+        assert!(took.as_secs() < 8, "{took:?}");
+    }
+    load.finish().expect_only(200);
+}
+
+#[test]
 fn two_hundred_reloads_under_load_lose_nothing() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let configs = [

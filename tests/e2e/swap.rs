@@ -1,5 +1,9 @@
 //! A plugin is swapped while traffic flows.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use tidegate_tests::{Load, Origin, Proxy, Setup, listener, pool, shipped, variant, wait_until};
 
 #[test]
@@ -101,6 +105,56 @@ fn two_hundred_swaps_under_load_lose_nothing() {
         proxy.get("/");
         proxy.process().memory().saturating_sub(memory) < 40 << 20
     });
+}
+
+/// wasmtime compresses what is used often once more, as hard as zstd can: that takes 200 MiB, which the process then keeps.
+#[test]
+fn what_is_swapped_in_for_the_thousandth_time_takes_no_more_memory_than_before() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let setup = Setup::new(swappable(&a, &b));
+    let cache = setup.path().join("cache");
+    let proxy = setup
+        .env("XDG_CACHE_HOME", cache.display().to_string())
+        .start();
+    let candidates = [shipped("first"), shipped("round-robin")];
+    let swap = |n: usize| {
+        let answer = proxy.swap("chooser", &candidates[n % 2]);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    };
+    (0..10).for_each(swap);
+    wait_until("how often each was used is written down", || {
+        uses(&cache).values().filter(|count| **count > 2).count() >= 2
+    });
+    for (file, count) in uses(&cache) {
+        let text = fs::read_to_string(&file).unwrap();
+        let often = text.replace(&format!("usages = {count}"), "usages = 1000");
+        assert_ne!(text, often, "{text}");
+        fs::write(file, often).unwrap();
+    }
+    proxy.process().forget_most_memory();
+    let before = proxy.process().most_memory();
+    (0..20).for_each(swap);
+    wait_until("they are known to be used often", || {
+        uses(&cache).values().filter(|count| **count > 1002).count() >= 2
+    });
+    let grown = proxy.process().most_memory() - before;
+    assert!(grown < 40 << 20, "{} MiB more", grown >> 20);
+}
+
+/// By file, as wasmtime's cache counts them.
+fn uses(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            all.extend(uses(&path));
+        } else if path.extension().is_some_and(|end| end == "stats") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let count = text.lines().find_map(|line| line.strip_prefix("usages = "));
+            all.extend(count.and_then(|count| Some((path, count.parse().ok()?))));
+        }
+    }
+    all
 }
 
 #[test]

@@ -15,9 +15,18 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has that binary be the one under test, in `target/PROFILE` as any other.
+pub fn take_binary(path: &Path) -> std::io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let taken = BINARY.get_or_init(|| path.clone());
+    assert_eq!(*taken, path, "one is under test already");
+    Ok(())
+}
+
 /// The `tidegate` binary of the profile that the tests were built with.
 pub fn tidegate() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         // target/<profile>/deps/e2e-<hash>
         let test = std::env::current_exe().expect("the test has a path");

@@ -24,12 +24,13 @@ mod proxy;
 mod raw;
 mod recording;
 mod script;
+pub mod soak;
 mod story;
 mod tls;
 mod wait;
 mod wasm;
 
-pub use binary::{root, tidegate};
+pub use binary::{root, take_binary, tidegate};
 pub use browser::Browser;
 pub use client::{Client, curl, get, send};
 pub use collector::{Collector, Exported};

@@ -1,6 +1,7 @@
 //! A real HTTP/1.1 server on a port of its own, which keeps what it was sent. How it answers is a function, so that a test
 //! can have one that is slow, breaks off, or lies.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,7 +31,8 @@ struct Shared {
     requests: Mutex<Vec<Message>>,
     /// None: nobody asked for every byte.
     recording: Option<Arc<Recording>>,
-    open: Mutex<Vec<TcpStream>>,
+    /// By number.
+    open: Mutex<HashMap<usize, TcpStream>>,
 }
 
 impl Origin {
@@ -147,7 +149,7 @@ impl Origin {
         crate::wait_until("an origin stops listening", || {
             TcpStream::connect(self.address).is_err()
         });
-        for stream in self.shared.open.lock().expect("as above").drain(..) {
+        for (_, stream) in self.shared.open.lock().expect("as above").drain() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -186,14 +188,17 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
-        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
         let shared = shared.clone();
-        thread::spawn(move || serve(stream, &shared));
+        thread::spawn(move || {
+            serve(stream, number, &shared);
+            shared.open.lock().expect("as above").remove(&number);
+        });
     }
 }
 
 /// Ends when the peer closes, breaks off, or sends what is no HTTP.
-fn serve(mut stream: TcpStream, shared: &Shared) {
+fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
     let (Ok(reading), Ok(kept)) = (stream.try_clone(), stream.try_clone()) else {
         return;
     };
@@ -202,7 +207,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         .open
         .lock()
         .expect("no test panics while it holds this")
-        .push(kept);
+        .insert(number, kept);
     match &shared.recording {
         Some(recording) => {
             let mut reading = BufReader::new(Tee::new(reading, recording.clone()));

@@ -88,11 +88,25 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it has been so far.
+    pub fn most_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// From now on it counts anew (proc(5), `clear_refs`).
+    pub fn forget_most_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("it is ours");
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let text =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .unwrap_or("0 kB");
         line.trim()
             .trim_end_matches(" kB")

@@ -174,8 +174,7 @@ impl Setup {
             .arg(command)
             .arg("-c")
             .arg(self.config_path())
-            .env("NO_COLOR", "1")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .env("NO_COLOR", "1");
         // One folder of compiled plugins for all tests of this build.
         if self.cold {
             // A file is no folder.
@@ -183,6 +182,7 @@ impl Setup {
         } else if let Some(target) = binary::tidegate().ancestors().nth(2) {
             binary.env("XDG_CACHE_HOME", target.join("tests-cache"));
         }
+        binary.envs(self.environment.iter().map(|(name, value)| (name, value)));
         binary
     }
 

@@ -6,21 +6,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 use super::socket::{Connection, Permits, Who};
 use super::{Proxy, words};
+use crate::net::accept::{self, Outage};
 
 /// Bytes of a line of commands (HAProxy's `tune.bufsize`).
 const LONGEST_LINE: usize = 16 << 10;
-
-/// What an accept that failed waits for: there may be no descriptor left.
-const PAUSE: Duration = Duration::from_secs(1);
 
 const METHODS: [&[u8]; 7] = [
     b"GET ",
@@ -34,21 +30,14 @@ const METHODS: [&[u8]; 7] = [
 
 /// Accepts for ever; connections that speak HTTP go to `http`.
 pub async fn accept(
-    socket: UnixListener,
+    mut socket: UnixListener,
     proxy: Arc<dyn Proxy>,
     http: mpsc::Sender<(Connection, Who)>,
 ) {
-    let permits = Permits::new();
+    let (permits, mut outage) = (Permits::new(), Outage::default());
     loop {
         let permit = permits.one().await;
-        let stream = match socket.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the admin socket accepts nobody for a moment");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let stream = accept::next(&mut socket, "admin socket", &mut outage).await;
         let who = who(&stream);
         let connection = Connection::new(stream, permit);
         let (proxy, http) = (proxy.clone(), http.clone());

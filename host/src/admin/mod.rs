@@ -42,6 +42,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::{Applied, Change, HistoryEntry, Rejected, Status};
+use crate::net::accept::Outage;
 use crate::observe::tap::{Reader, Terms};
 use crate::pipeline::{Explained, Question};
 use socket::{Door, Permits};
@@ -119,7 +120,7 @@ pub fn start(
     listener.set_nonblocking(true)?;
     let thread = Thread::start("admin", |stopped| async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let door = Door::Port(listener, Permits::new());
+        let door = Door::Port(listener, Permits::new(), Outage::default());
         socket::serve(door, router, stopped).await;
         Ok(())
     })?;

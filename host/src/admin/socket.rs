@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::net::accept::{self, Outage};
+
 /// Open connections at one time; further ones wait in the listen queue.
 const MOST_CONNECTIONS: usize = 256;
 /// A connection on which no byte moves for so long is closed. Longer than any change takes.
@@ -47,7 +49,7 @@ pub async fn serve(door: Door, router: Router, stopped: oneshot::Receiver<()>) {
 
 /// Where HTTP comes from.
 pub enum Door {
-    Port(TcpListener, Permits),
+    Port(TcpListener, Permits, Outage),
     /// Those of the socket's connections that speak it.
     Socket(mpsc::Receiver<(Connection, Who)>),
 }
@@ -72,10 +74,9 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Connection, Who) {
         match self {
-            Door::Port(listener, permits) => {
+            Door::Port(listener, permits, outage) => {
                 let permit = permits.one().await;
-                // tokio's own accept loop, which waits a second when the process has no descriptor left.
-                let (stream, peer) = Listener::accept(listener).await;
+                let (stream, peer) = accept::next(listener, "admin", outage).await;
                 let connection = Connection::new(stream, permit);
                 (connection, Who(format!("admin port, {peer}")))
             }

@@ -79,12 +79,31 @@ impl Watch {
                 return std::future::pending().await;
             }
             self.due = true;
-            while let Ok(Some(())) = tokio::time::timeout(SETTLED, self.events.recv()).await {}
+            self.settled().await;
             self.due = false;
             if self.look() {
                 return;
             }
         }
+    }
+
+    /// Resolves once no watched file has changed for a while, whatever becomes of others in their folders: a log is written all the
+    /// time.
+    async fn settled(&mut self) {
+        let mut before = self.stamps();
+        loop {
+            tokio::time::sleep(SETTLED).await;
+            while self.events.try_recv().is_ok() {}
+            let now = self.stamps();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        self.files.keys().map(|file| stamp(file)).collect()
     }
 
     /// Whether any file is not as it was at the last look.

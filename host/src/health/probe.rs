@@ -73,7 +73,7 @@ async fn ask(
     let host = reach.host.as_deref().unwrap_or(address);
     let socket = match dial(&at, reach).await {
         Ok(socket) => socket,
-        Err(error) if is_our_own(&error) => return Err(NoSocket(error)),
+        Err(error) if net::shortage::is_ours(&error) => return Err(NoSocket(error)),
         Err(error) => return Ok(Seen::nothing(Err(lower(&error.to_string())))),
     };
     let socket = match &reach.tls {
@@ -148,20 +148,6 @@ async fn dial(address: &str, reach: &Reach) -> io::Result<Stream> {
         stream.write_all(&line).await?;
     }
     Ok(stream)
-}
-
-/// No file, port or memory left.
-fn is_our_own(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let ours = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::ADDRNOTAVAIL,
-    ];
-    let number = error.raw_os_error();
-    ours.iter().any(|own| number == Some(own.raw_os_error()))
 }
 
 /// Where the pool speaks no TLS itself, because it is passed through.
@@ -294,7 +280,5 @@ mod tests {
         let refused = std::io::Error::from_raw_os_error(111).to_string();
         assert_eq!(lower(&refused), "connection refused");
         assert_eq!(lower(""), "");
-        assert!(is_our_own(&io::Error::from_raw_os_error(24)));
-        assert!(!is_our_own(&io::Error::from_raw_os_error(111)));
     }
 }

@@ -34,6 +34,15 @@ impl<T: Default> ByAddress<T> {
         self.tick.get()
     }
 
+    /// Has each looked at that somebody holds.
+    pub fn each(&self, look: impl Fn(&T)) {
+        let known = self.known.borrow();
+        known
+            .values()
+            .filter_map(Weak::upgrade)
+            .for_each(|kept| look(&kept));
+    }
+
     /// A tick has passed: has each looked at, and forgets those that nobody holds.
     pub fn sweep(&self, look: impl Fn(&T, u32)) {
         let tick = self.tick.get().wrapping_add(1);

@@ -3,7 +3,7 @@
 //! They belong to the thread, so that taking one costs no lock and the answer needs no wake-up of another core. They are kept
 //! by address, not by pool or generation: to a server, one connection of ours is as good as another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::by_address::ByAddress;
@@ -39,6 +39,13 @@ pub fn sweep() {
             list.retain(|(_, since)| tick.wrapping_sub(*since) < IDLE_TICKS);
         });
     });
+}
+
+/// Closes all of them on this worker, for want of what they hold. Answers how many there were.
+pub fn let_go() -> usize {
+    let closed = Cell::new(0);
+    KNOWN.with(|known| known.each(|idle| closed.set(closed.get() + idle.list.take().len())));
+    closed.get()
 }
 
 fn now() -> u32 {
@@ -121,6 +128,19 @@ mod tests {
             assert_eq!(home.list.borrow().len(), 1);
             sweep();
             assert_eq!(home.list.borrow().len(), 0);
+        });
+    }
+
+    #[test]
+    fn they_are_let_go_of_for_want_of_files() {
+        with_connections(3, |connections| async {
+            let homes = [to(&"a:1".into()), to(&"b:1".into())];
+            for (at, connection) in connections.into_iter().enumerate() {
+                homes[at % 2].put(connection);
+            }
+            assert_eq!(let_go(), 3);
+            assert_eq!(let_go(), 0);
+            assert!(homes.iter().all(|home| home.take().is_none()));
         });
     }
 

@@ -2,7 +2,12 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::base::burst::Burst;
 
 /// First pause when the system is out of something; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -14,34 +19,84 @@ pub trait Accept {
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
-/// Gives each connection to `take`, until the future is dropped. A connection that broke before it was accepted is passed
-/// over; when descriptors or memory run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) it pauses, with one log line a burst: a tight
-/// loop would take the very CPU that is needed to end other connections.
+/// Gives each connection to `take`, until the future is dropped.
 pub async fn accept<A: Accept>(mut source: A, listener: &str, mut take: impl FnMut(A::Connection)) {
-    let mut pause = FIRST_PAUSE;
-    let mut failed = 0_u64;
+    let mut outage = Outage::default();
+    loop {
+        take(next(&mut source, listener, &mut outage).await);
+    }
+}
+
+/// The next connection. One that broke before it was accepted is passed over; when descriptors or memory run out (EMFILE, ENFILE,
+/// ENOBUFS, ENOMEM) it pauses, with one log line a burst: a tight loop would take the very CPU that is needed to end other connections,
+/// and at the limit one connection in two may find a place.
+pub async fn next<A: Accept>(source: &mut A, listener: &str, outage: &mut Outage) -> A::Connection {
     loop {
         match source.accept().await {
             Ok(connection) => {
-                if failed > 0 {
+                if let Some(failed) = outage.over() {
                     tracing::info!(listener, failed, "accepting connections again");
-                    (pause, failed) = (FIRST_PAUSE, 0);
                 }
-                take(connection);
+                return connection;
             }
             Err(error) if only_this_connection(&error) => {}
             Err(error) => {
-                failed += 1;
-                if failed == 1 {
+                if outage.goes_on(Instant::now()) {
                     tracing::error!(
                         listener, %error,
                         "cannot accept connections; raise the limit of open files (`ulimit -n`) if it is that"
                     );
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::time::sleep(outage.pause()).await;
             }
         }
+    }
+}
+
+impl Accept for TcpListener {
+    type Connection = (TcpStream, SocketAddr);
+
+    async fn accept(&mut self) -> io::Result<Self::Connection> {
+        TcpListener::accept(self).await
+    }
+}
+
+impl Accept for UnixListener {
+    type Connection = UnixStream;
+
+    async fn accept(&mut self) -> io::Result<UnixStream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+/// A time in which nothing can be accepted, or now and then only.
+#[derive(Default)]
+pub struct Outage {
+    /// Since it last went well.
+    failed: u32,
+    burst: Burst,
+    /// Its beginning, and not its end.
+    told: bool,
+}
+
+impl Outage {
+    /// True: it begins, and is to be told of.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        let begins = self.burst.begins(now);
+        self.told |= begins;
+        begins
+    }
+
+    fn pause(&self) -> Duration {
+        let doubled = self.failed.saturating_sub(1).min(16);
+        (FIRST_PAUSE * (1 << doubled)).min(LONGEST_PAUSE)
+    }
+
+    /// Some: how often it failed, where somebody was told so.
+    fn over(&mut self) -> Option<u32> {
+        let failed = std::mem::take(&mut self.failed);
+        std::mem::take(&mut self.told).then_some(failed)
     }
 }
 
@@ -82,6 +137,22 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    #[test]
+    fn a_limit_that_is_met_again_and_again_is_told_of_once() {
+        let (mut outage, start) = (Outage::default(), Instant::now());
+        assert_eq!(outage.over(), None);
+        let told = (0..200).map(|round| {
+            let now = start + Duration::from_millis(100 * round);
+            let begins = u32::from(outage.goes_on(now)) + u32::from(outage.goes_on(now));
+            (begins, u32::from(outage.over().is_some()))
+        });
+        let told = told.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        assert_eq!(told, (1, 1), "its beginning and its end");
+        let later = start + Duration::from_secs(60);
+        assert!(outage.goes_on(later) && !outage.goes_on(later));
+        assert_eq!(outage.over(), Some(2));
     }
 
     #[tokio::test]

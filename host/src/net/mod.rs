@@ -1,5 +1,5 @@
 //! Sockets: listening ones (`listen`, `accept`), those to servers (`dial`), connected ones whatever they run over (`stream`), how
-//! many of them there may be (`files`), what the peer has not taken yet (`unsent`), and the socket that systemd listens on (`systemd`);
+//! many of them there may be (`files`), what it is when there is none left (`shortage`), what the peer has not taken yet (`unsent`), and the socket that systemd listens on (`systemd`);
 //! bytes passed from one to another (`relay`), and what may stand before them: a PROXY line (`proxy`), a TLS hello that is only looked
 //! at (`hello`). Knows nothing of HTTP.
 
@@ -11,6 +11,7 @@ pub mod hello;
 pub mod listen;
 pub mod proxy;
 pub mod relay;
+pub mod shortage;
 pub mod stream;
 pub mod systemd;
 pub mod unsent;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::gate::{Gate, Pass};
 use super::workers::WorkerHandle;
 use crate::net::accept::Accept;
-use crate::net::{self, Accepted, Listening};
+use crate::net::{self, Accepted, Listening, shortage};
 
 /// Accepts for the gate's listener, until the future is dropped. What waits in the socket's queue then is not lost as long as
 /// the socket stays open.
@@ -20,6 +20,7 @@ pub async fn accept(socket: Listening, gate: Gate, workers: Vec<WorkerHandle>) {
         socket,
         gate,
         waited: false,
+        workers: workers.clone(),
     };
     net::accept::accept(door, &listener, |(stream, pass)| {
         let Some(worker) = least_loaded(&workers) else {
@@ -40,13 +41,19 @@ struct Door {
     gate: Gate,
     /// The gate had no room when it was last asked.
     waited: bool,
+    workers: Vec<WorkerHandle>,
 }
 
 impl Accept for Door {
     type Connection = (Accepted, Pass);
 
     async fn accept(&mut self) -> io::Result<Self::Connection> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        let accepted = poll_fn(|cx| self.poll_accept(cx)).await;
+        // What nobody uses makes room for who is waiting.
+        if accepted.as_ref().is_err_and(shortage::is_ours) {
+            self.workers.iter().for_each(WorkerHandle::let_go_of_idle);
+        }
+        accepted
     }
 }
 
@@ -57,6 +64,7 @@ impl Door {
                 socket,
                 gate,
                 waited,
+                ..
             } = self;
             let entered = gate.poll_enter(cx, waited, |cx| socket.poll_accept(cx));
             match ready!(entered)? {

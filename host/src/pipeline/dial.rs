@@ -4,10 +4,13 @@ use std::io;
 
 use tokio::io::AsyncWriteExt;
 
+use super::fault::Fault;
 use super::site::Member;
 use crate::hook::ConnectionFacts;
+use crate::http::h2::mux;
+use crate::http::idle;
 use crate::net::proxy::{self, Said};
-use crate::net::{self, Stream};
+use crate::net::{self, Stream, shortage};
 use crate::tls;
 
 pub enum NoConnection {
@@ -16,12 +19,24 @@ pub enum NoConnection {
     Tls(tls::client::Failed),
 }
 
+/// What a request meets whose server could not be connected to.
+pub fn fault_of(error: &io::Error) -> Fault {
+    match shortage::is_ours(error) {
+        true => Fault::NoSocket,
+        false => Fault::ConnectFailed,
+    }
+}
+
 /// `client`: for whom; None: for ourselves. Without a deadline: the caller has one.
 pub async fn dial(
     server: &Member,
     client: Option<&ConnectionFacts>,
 ) -> Result<Stream, NoConnection> {
-    let stream = plain(server, client).await.map_err(NoConnection::Socket)?;
+    let stream = match plain(server, client).await {
+        Err(error) if shortage::is_ours(&error) => Box::pin(once_more(server, client, error)).await,
+        stream => stream,
+    };
+    let stream = stream.map_err(NoConnection::Socket)?;
     match &server.tls {
         None => Ok(stream),
         // Boxed: the handshake's state is large, and most pools have none.
@@ -29,6 +44,24 @@ pub async fn dial(
             .await
             .map_err(NoConnection::Tls),
     }
+}
+
+/// Connections that nobody uses make room for one that somebody waits for.
+async fn once_more(
+    server: &Member,
+    client: Option<&ConnectionFacts>,
+    error: io::Error,
+) -> io::Result<Stream> {
+    mux::let_go();
+    let again = match idle::let_go() {
+        0 => Err(error),
+        _ => plain(server, client).await,
+    };
+    again.inspect_err(|error| {
+        if shortage::is_ours(error) {
+            shortage::tell(error);
+        }
+    })
 }
 
 async fn plain(server: &Member, client: Option<&ConnectionFacts>) -> io::Result<Stream> {

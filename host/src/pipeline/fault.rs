@@ -54,6 +54,8 @@ pub enum Fault {
     /// All attempts together took too long.
     TotalTimeout,
     ConnectFailed,
+    /// We had no file, port or memory for a connection to it.
+    NoSocket,
     ConnectTimeout,
     /// Connected, but there is no TLS with it.
     ServerTls,
@@ -108,7 +110,7 @@ impl Fault {
             HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
             NoPool => StatusCode::NOT_FOUND,
-            FilterFailed | ListenerGone | NoServer | ConnectFailed | ServerTls
+            FilterFailed | ListenerGone | NoServer | ConnectFailed | NoSocket | ServerTls
             | QueueTimeout(_) | QueueFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             ServerClosed | BadResponse => StatusCode::BAD_GATEWAY,
             ConnectTimeout | SendTimeout | FirstByteTimeout | TotalTimeout => {
@@ -152,6 +154,7 @@ impl Fault {
             QueueFull(_) => "queue-full",
             TotalTimeout => "total-timeout",
             ConnectFailed => "connect-failed",
+            NoSocket => "no-socket",
             ConnectTimeout => "connect-timeout",
             ServerTls => "server-tls-failed",
             SendTimeout => "send-timeout",
@@ -186,6 +189,7 @@ impl Fault {
             BodyBroken => *b"CD",
             ListenerGone => *b"KR",
             NoServer | ConnectFailed | ServerTls => *b"SC",
+            NoSocket => *b"RC",
             QueueTimeout(_) => *b"sQ",
             QueueFull(_) => *b"SQ",
             TotalTimeout => [b's', how_far],
@@ -223,7 +227,7 @@ impl Fault {
             ListenerGone => "This address is no longer served.",
             NoServer => "No server is available.",
             QueueTimeout(_) | QueueFull(_) => "All servers are busy.",
-            ConnectFailed => "The server could not be reached.",
+            ConnectFailed | NoSocket => "The server could not be reached.",
             ServerTls => "No secure connection to the server could be made.",
             ConnectTimeout | FirstByteTimeout | TotalTimeout => {
                 "The server took too long to answer."
@@ -429,6 +433,7 @@ mod tests {
             Stage::Connect,
             b"SC",
         ),
+        (Fault::NoSocket, 503, "no-socket", Stage::Connect, b"RC"),
         (
             Fault::ConnectTimeout,
             504,

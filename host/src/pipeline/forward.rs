@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
 
-use super::dial::{NoConnection, dial};
+use super::dial::{NoConnection, dial, fault_of};
 use super::exchange::Exchange;
 use super::fault::{Fault, Stage};
 use super::pick::Tried;
@@ -305,7 +305,7 @@ pub(super) fn not_connected(
     match error {
         NoConnection::Socket(error) => {
             tracing::debug!(pool, server, %error, "cannot connect");
-            Fault::ConnectFailed
+            fault_of(&error)
         }
         NoConnection::Tls(error) => {
             tracing::debug!(pool, server, %error, "no TLS with the server");

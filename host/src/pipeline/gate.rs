@@ -19,13 +19,11 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::forwarded::is_trusted;
+use crate::base::burst::Burst;
 use crate::config::checked::Network;
-
-/// What comes closer than this to what was before it is the same burst, and told of once.
-const BURST: Duration = Duration::from_secs(10);
 
 /// Descriptors that are for no connection: what the process itself has open, and what each worker has.
 const OWN_FILES: usize = 128;
@@ -96,9 +94,6 @@ struct Listener {
     full: Burst,
     refusals: Burst,
 }
-
-#[derive(Default)]
-struct Burst(Option<Instant>);
 
 impl Gates {
     /// For at most that many connections, all listeners together.
@@ -348,14 +343,6 @@ impl Listener {
     }
 }
 
-impl Burst {
-    fn begins(&mut self, now: Instant) -> bool {
-        let begins = self.0.is_none_or(|last| now - last > BURST);
-        self.0 = Some(now);
-        begins
-    }
-}
-
 /// Who shares a bound: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber has (RFC 6177).
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -578,15 +565,5 @@ mod tests {
         let (other, _held) = proxied("198.51.100.8");
         assert!(other, "and the proxy's own place is free again");
         assert_eq!(gate.gates.told()[0].refused, 1);
-    }
-
-    #[test]
-    fn a_burst_is_told_of_once() {
-        let mut burst = Burst::default();
-        let start = Instant::now();
-        assert!(burst.begins(start));
-        assert!(!burst.begins(start + BURST));
-        assert!(!burst.begins(start + BURST * 2), "it goes on");
-        assert!(burst.begins(start + BURST * 4));
     }
 }

@@ -50,6 +50,7 @@ mod tests {
         );
         assert_eq!(counts(&on, Err(Fault::ConnectFailed)), Some(true));
         assert_eq!(counts(&on, Err(Fault::ServerTls)), Some(true));
+        assert_eq!(counts(&on, Err(Fault::NoSocket)), None, "our own");
         assert_eq!(counts(&on, Err(Fault::FirstByteTimeout)), None);
         assert_eq!(counts(&on, Err(Fault::BodyBroken)), None, "the client's");
     }

@@ -37,7 +37,9 @@ impl Exchange {
 pub fn after(pool: &PoolSite, fault: Fault, begun: bool, safe: bool) -> bool {
     let on = &pool.retry;
     match fault {
-        Fault::ConnectFailed | Fault::ConnectTimeout | Fault::ServerTls => on.connect,
+        Fault::ConnectFailed | Fault::NoSocket | Fault::ConnectTimeout | Fault::ServerTls => {
+            on.connect
+        }
         Fault::ServerClosed => on.reset && safe && !begun,
         Fault::FirstByteTimeout | Fault::SendTimeout => on.timeout && safe,
         Fault::BadResponse => on.junk && safe,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::approach::Arrival;
-use super::dial::{NoConnection, dial};
+use super::dial::{NoConnection, dial, fault_of};
 use super::fault::{Fault, Stage};
 use super::pick::Tried;
 use super::session::Session;
@@ -169,7 +169,7 @@ async fn attempt(pool: &PoolSite, server: &Member, session: &mut Session) -> Res
         Ok(Ok(stream)) => stream,
         Ok(Err(NoConnection::Socket(error))) => {
             tracing::debug!(pool = &*pool.name, server = &*server.name, %error, "cannot connect");
-            return Err(Fault::ConnectFailed);
+            return Err(fault_of(&error));
         }
         Ok(Err(NoConnection::Tls(error))) => {
             let why = format!("{}: {error}", server.name);

@@ -18,6 +18,8 @@ use super::site::Site;
 use super::worker::{MakeSite, Worker, tidy};
 use crate::base::event::Observer;
 use crate::base::ids::{Slot, WorkerId};
+use crate::http::h2::mux;
+use crate::http::idle;
 use crate::http::link::Closing;
 use crate::net::Accepted;
 
@@ -101,6 +103,15 @@ impl WorkerHandle {
     pub async fn explain(&self, question: Question) -> Result<Explained, String> {
         self.on_worker(move |worker| explain(worker, &question))
             .await
+    }
+
+    /// Has the worker close its connections to servers that are idle.
+    pub fn let_go_of_idle(&self) {
+        let task: Task = Box::new(|_| {
+            mux::let_go();
+            idle::let_go();
+        });
+        let _ = self.mail.send(Letter::Task(task));
     }
 
     /// Tells the worker that a server was found down: connections that are to end with it are reset.

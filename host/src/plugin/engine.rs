@@ -14,6 +14,10 @@ const GUARD: u64 = 64 << 10;
 /// A guest's stack. Workers have 2 MiB, so a guest that recurses is stopped long before the host's own stack ends.
 const STACK: usize = 512 << 10;
 
+/// Of zstd, of the files in the cache. What is read often wasmtime would compress once more, at level 20: that takes 170 MiB, which
+/// the C library's allocator then keeps, and saves next to nothing.
+const COMPRESSION: i32 = 3;
+
 /// Makes engines of the same settings: the one that plugins run on, and passing ones that compile them.
 pub(super) struct Engines(Config);
 
@@ -45,7 +49,10 @@ impl Engines {
 fn opened(folder: &Path) -> Option<Cache> {
     let cache = ours(folder).and_then(|folder| {
         let mut config = CacheConfig::new();
-        config.with_directory(folder);
+        config
+            .with_directory(folder)
+            .with_baseline_compression_level(COMPRESSION)
+            .with_optimized_compression_level(COMPRESSION);
         Cache::new(config).map_err(|e| e.to_string())
     });
     cache

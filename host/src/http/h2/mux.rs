@@ -91,6 +91,12 @@ pub fn sweep() {
     });
 }
 
+/// Closes those of this worker that carry nothing, for want of what they hold.
+pub fn let_go() {
+    let busy = |shared: &Rc<Shared>| shared.active.get() > 0;
+    KNOWN.with(|known| known.each(|mux| mux.list.borrow_mut().retain(busy)));
+}
+
 fn now() -> u32 {
     // Of a worker that ends nobody asks.
     KNOWN.try_with(ByAddress::tick).unwrap_or_default()
