@@ -61,6 +61,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         live,
         workers: workers.handles().to_vec(),
         gates,
+        traffic: observers.traffic(),
         registry,
     };
     let control = Control::start(parts, config).await?;

@@ -4,7 +4,9 @@
 pub mod breaker;
 mod budget;
 pub mod live;
+pub mod outcome;
 pub mod queue;
+pub mod uptime;
 pub mod vitals;
 
 #[cfg(test)]
