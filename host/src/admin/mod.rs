@@ -13,6 +13,7 @@
 //! | `socket` | bounds on connections |
 //! | `entry` | the Unix socket: HTTP there too, or HAProxy's runtime commands |
 //! | `words` | those commands |
+//! | `samples` | what the metrics say, for those tables |
 //! | `stat` | what runs, in the tables that HAProxy's tools read |
 
 mod answer;
@@ -22,6 +23,7 @@ mod exposition;
 mod guard;
 mod page;
 mod routes;
+mod samples;
 mod socket;
 mod stat;
 #[cfg(test)]
