@@ -63,6 +63,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         live,
         workers: workers.handles().to_vec(),
         gates,
+        traffic: observers.traffic(),
         registry,
         follow: Box::new(move |config: &Config| {
             following.follow(&config.log, config.tracing.as_ref());

@@ -1,9 +1,13 @@
 //! The dashboard as a person meets it, in a real browser. Pictures are kept in `target/tests-pictures`.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, mpsc};
+use std::thread;
 
 use serde_json::json;
-use tidegate_tests::{Browser, Load, Origin, Proxy, TOKEN, root, site};
+use tidegate_tests::{
+    Browser, Dns, Load, Origin, Port, Proxy, TOKEN, get, listener, reply, root, server, site,
+};
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
@@ -40,6 +44,79 @@ fn it_shows_what_happens_as_it_happens() {
         0
     );
     browser.picture(&picture("dashboard-refused.png"));
+}
+
+#[test]
+fn it_shows_who_waits_what_was_seen_of_servers_and_where_they_come_from() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::answering("busy", move |request, stream| {
+        if request.target() == "/held" {
+            let _ = gate.lock().expect("it is not poisoned").recv();
+        }
+        reply(stream, 200, &[], "ok")
+    });
+    let (gone, redis) = (Port::free(), Port::free());
+    let dns = Dns::start();
+    let dead = format!("{{ name = \"dead\", address = \"{}\" }}", gone.address());
+    let config = dns.section("timeout = \"200ms\"")
+        + &format!("[state]\nredis = \"redis://{}\"\n", redis.address())
+        + &listener("web", "pool = \"app\"")
+        + &format!(
+            "[[pool]]\nname = \"app\"\nmax-queue = 2\nretries = 0\nbalancer = \"first\"\n\
+             health = {{ path = \"/health\", interval = \"100ms\", fall = 2 }}\n\
+             servers = [{}, {dead}, {{ name = \"named\", address = \"nowhere.test:80\" }}]\n",
+            server(&origin, ", max-connections = 1")
+        );
+    let proxy = Proxy::start(config);
+    let browser = Browser::open(1280, 1500, false);
+    browser.go(&dashboard(&proxy));
+    // A server that was found down, with what the last probe saw, and the change by name and time.
+    browser.wait_for_text("#pools", "connection refused");
+    browser.wait_for_text("#past-app-dead summary", "1 change");
+    browser.click("#past-app-dead summary");
+    browser.wait_for_text("#past-app-dead li", "down connection refused");
+    // It stays open while the page goes on.
+    let minutes =
+        "return document.querySelectorAll('.tile svg path')[1].getAttribute('d').split('L').length";
+    let points = || browser.script(minutes, &json!([])).as_u64();
+    let before = points();
+    tidegate_tests::wait_until("it has looked again", || points() > before);
+    assert!(
+        browser
+            .text("#past-app-dead")
+            .contains("connection refused")
+    );
+
+    browser.wait_for_text("#pools", "nowhere.test:80");
+    browser.wait_for_text("#pools", "failing");
+    browser.wait_for_text("#state-shared", &redis.address().to_string());
+    browser.wait_for_text("#state-shared", "no answer");
+
+    // One is served, two wait, and the next is sent away.
+    let address = proxy.address("web");
+    let asked: Vec<_> = (0..3)
+        .map(|waiting| {
+            let asked = thread::spawn(move || get(address, "/held").status());
+            tidegate_tests::wait_until("it is on its way", || {
+                let pool = &proxy.status()["pools"][0];
+                pool["servers"][0]["in_flight"] == 1 && pool["queued"] == waiting
+            });
+            asked
+        })
+        .collect();
+    assert_eq!(proxy.get("/").status(), 503);
+    browser.wait_for_text(
+        "#pools",
+        "Queue: 2 waiting, at most 2 a line; sent away: full 0.",
+    );
+    browser.wait_for_text("#pools", "1 of 1");
+    browser.picture(&picture("dashboard-queue.png"));
+    (0..3).for_each(|_| open.send(()).expect("the origin waits"));
+    for asked in asked {
+        assert_eq!(asked.join().expect("it ends"), 200);
+    }
+    browser.wait_for_text("#pools", "Queue: 0 waiting");
 }
 
 #[test]

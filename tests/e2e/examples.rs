@@ -46,6 +46,49 @@ examples! {
     container "13-container"
 }
 
+/// What can be said of it where no images are built.
+#[test]
+fn the_container_is_built_from_what_is_there() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let file = read("examples/13-container/Containerfile");
+    let (toolchain, manifest) = (read("rust-toolchain.toml"), read("Cargo.toml"));
+    let channel = &quoted(&toolchain, "channel = ")[0];
+    assert!(
+        file.contains(&format!("FROM docker.io/library/rust:{channel}-")),
+        "it is built by another compiler than {channel}"
+    );
+    for target in quoted(&toolchain, "targets = ") {
+        assert!(file.contains(&target), "{target} is missing");
+    }
+    let profile = file.split("--profile ").nth(1);
+    let profile = profile.and_then(|rest| rest.split(' ').next());
+    let profile = profile.expect("it names a profile");
+    assert!(manifest.contains(&format!("[profile.{profile}]")));
+    assert!(file.contains(&format!("/source/target/{profile}/tidegate ")));
+    // Nothing that the workspace is made of is left out.
+    let mut needed = quoted(&manifest, "members = ");
+    assert!(needed.len() > 5, "{needed:?}");
+    for file in ["wit", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        needed.push(file.to_owned());
+    }
+    let left_out = read("examples/13-container/Containerfile.dockerignore");
+    for needed in needed {
+        for pattern in left_out.lines() {
+            let inside = needed
+                .strip_prefix(pattern)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            assert!(!inside, "{needed} is left out by {pattern}");
+        }
+    }
+}
+
+/// What stands in quotes behind a key of a TOML file, on its line.
+fn quoted(text: &str, key: &str) -> Vec<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    let parts = line.expect(key).split('"');
+    parts.skip(1).step_by(2).map(str::to_owned).collect()
+}
+
 /// The four servers of `origins.toml` beside, then the README from top to bottom.
 fn follow(example: &str) {
     let folder = root().join("examples").join(example);

@@ -19,6 +19,7 @@ mod fetching;
 mod filters;
 mod first_run;
 mod forwarding;
+mod haproxy_tools;
 mod health;
 mod http2;
 mod leaving;

@@ -323,7 +323,7 @@ fn its_tables_are_haproxys() {
     let stat = say(&proxy, "show stat");
     assert!(stat.ends_with(",\n\n"), "{stat}");
 
-    // Whatever it has beyond that, its columns are those of the HAProxy that is installed, in its order.
+    // Its columns are those of the HAProxy that is installed, in its order; a later one may have more.
     let header = |stat: &str| {
         stat.lines()
             .next()

@@ -1,6 +1,7 @@
 //! The admin's Unix socket. Two kinds of clients come there: `tidegate ctl`, which speaks the admin port's HTTP, and those who have
 //! HAProxy's runtime commands at hand (`echo "show stat" | socat stdio unix-connect:PATH`). Their first bytes tell them apart: a
-//! request begins with a method in capitals, and no command does.
+//! request begins with a method in capitals, and no command does. After `prompt` a connection takes one line of commands after the
+//! other, as HAProxy's does: hatop speaks so.
 //!
 //! Who can open the socket may change everything: its file's permissions are the guard, and no web page reaches it.
 
@@ -78,11 +79,28 @@ async fn attend(
         let _ = http.send((connection, who)).await;
         return Ok(());
     }
-    let Some(line) = line(&mut connection, begun).await? else {
-        return connection.write_all(b"The line is too long.\n\n").await;
-    };
-    let answer = words::answer(proxy, &line, &who.0).await;
-    connection.write_all(answer.as_bytes()).await?;
+    let mut asks_for_more = false;
+    loop {
+        let Some(line) = line(&mut connection, &mut begun).await? else {
+            return connection.write_all(b"The line is too long.\n\n").await;
+        };
+        if asks_for_more && (line.is_over || line.is("quit")) {
+            break;
+        }
+        let prompt = line.is("prompt");
+        let mut answer = match asks_for_more && line.is("") {
+            true => String::new(),
+            false => words::answer(proxy, &line.text, &who.0).await,
+        };
+        asks_for_more ^= prompt;
+        if asks_for_more {
+            answer += "> ";
+        }
+        connection.write_all(answer.as_bytes()).await?;
+        if !asks_for_more {
+            break;
+        }
+    }
     connection.shutdown().await
 }
 
@@ -95,16 +113,36 @@ fn is_http(begun: &[u8]) -> Option<bool> {
     (!may_be).then_some(false)
 }
 
-/// The first line, or what there is of it when the client has said all. None: it is too long.
-async fn line(connection: &mut Connection, mut begun: Vec<u8>) -> io::Result<Option<String>> {
+/// A line of commands.
+struct Line {
+    text: String,
+    /// The client has said all, and this was nothing.
+    is_over: bool,
+}
+
+impl Line {
+    fn is(&self, command: &str) -> bool {
+        self.text.trim() == command
+    }
+}
+
+/// The next line, or what there is of it when the client has said all. What comes behind it stays in `begun`. None: it is too long.
+async fn line(connection: &mut Connection, begun: &mut Vec<u8>) -> io::Result<Option<Line>> {
     loop {
         let end = begun.iter().position(|byte| *byte == b'\n');
         if end.unwrap_or(begun.len()) > LONGEST_LINE {
             return Ok(None);
         }
-        if end.is_some() || connection.read_buf(&mut begun).await? == 0 {
-            let line = &begun[..end.unwrap_or(begun.len())];
-            return Ok(Some(String::from_utf8_lossy(line).into_owned()));
+        if end.is_some() || connection.read_buf(begun).await? == 0 {
+            let rest = begun.split_off(end.map_or(begun.len(), |end| end + 1));
+            let line = std::mem::replace(begun, rest);
+            let text = String::from_utf8_lossy(&line)
+                .trim_end_matches('\n')
+                .to_owned();
+            return Ok(Some(Line {
+                text,
+                is_over: line.is_empty(),
+            }));
         }
     }
 }

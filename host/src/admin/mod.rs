@@ -14,6 +14,7 @@
 //! | `socket` | bounds on connections |
 //! | `entry` | the Unix socket: HTTP there too, or HAProxy's runtime commands |
 //! | `words` | those commands |
+//! | `samples` | what the metrics say, for those tables |
 //! | `stat` | what runs, in the tables that HAProxy's tools read |
 
 mod answer;
@@ -23,6 +24,7 @@ mod exposition;
 mod guard;
 mod page;
 mod routes;
+mod samples;
 mod socket;
 mod stat;
 mod tap;

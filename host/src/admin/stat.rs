@@ -1,20 +1,27 @@
 //! What runs, as the tables that HAProxy's tools read: `show stat`'s CSV (its management guide, 9.1), `show servers state`, `show info`.
-//! Columns of what isn't counted here stay empty, as HAProxy leaves those that mean nothing for a line.
+//! Columns of what isn't counted here stay empty, as HAProxy leaves those that mean nothing for a line. Totals are of the metrics;
+//! rates, means and what was the most come with the status.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use super::samples::Metrics;
 use crate::control::Status;
-use crate::control::status::{ListenerStatus, PoolStatus, ServerStatus};
+use crate::control::status::{ListenerStatus, PoolStatus, ProbeStatus, ServerStatus};
+use crate::observe::{OfListener, OfServer};
 
-/// HAProxy's columns, in its order, up to those that came with its version 2.6.
+/// The columns of HAProxy 2.6, in its order. Behind the dash stand those of its modules.
 const COLUMNS: &str = "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,act,bck,\
     chkfail,chkdown,lastchg,downtime,qlimit,pid,iid,sid,throttle,lbtot,tracked,type,rate,rate_lim,rate_max,check_status,check_code,\
     check_duration,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other,hanafail,req_rate,req_rate_max,req_tot,cli_abrt,srv_abrt,\
     comp_in,comp_out,comp_byp,comp_rsp,lastsess,last_chk,last_agt,qtime,ctime,rtime,ttime,agent_status,agent_code,agent_duration,\
     check_desc,agent_desc,check_rise,check_fall,check_health,agent_rise,agent_fall,agent_health,addr,cookie,mode,algo,conn_rate,\
     conn_rate_max,conn_tot,intercepted,dcon,dses,wrew,connect,reuse,cache_lookups,cache_hits,srv_icur,src_ilim,qtime_max,ctime_max,\
-    rtime_max,ttime_max,eint,idle_conn_cur,safe_conn_cur,used_conn_cur,need_conn_est,uweight";
+    rtime_max,ttime_max,eint,idle_conn_cur,safe_conn_cur,used_conn_cur,need_conn_est,uweight,agg_server_status,agg_server_check_status,\
+    agg_check_status,-,ssl_sess,ssl_reused_sess,ssl_failed_handshake,h2_headers_rcvd,h2_data_rcvd,h2_settings_rcvd,\
+    h2_rst_stream_rcvd,h2_goaway_rcvd,h2_detected_conn_protocol_errors,h2_detected_strm_protocol_errors,h2_rst_stream_resp,\
+    h2_goaway_resp,h2_open_connections,h2_backend_open_streams,h2_total_connections,h2_backend_total_streams,h1_open_connections,\
+    h1_open_streams,h1_total_connections,h1_total_streams,h1_bytes_in,h1_bytes_out,h1_spliced_bytes_in,h1_spliced_bytes_out";
 
 /// HAProxy's header of `show servers state`, version 1.
 const STATE_COLUMNS: &str = "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
@@ -78,22 +85,93 @@ pub fn stat(status: &Status, metrics: &str, which: Which) -> String {
     out
 }
 
+/// Faults of connecting.
+const CONNECT: [&str; 3] = ["connect-failed", "connect-timeout", "server-tls-failed"];
+/// Those before there is a server to connect to.
+const NOWHERE: [&str; 3] = ["no-server", "queue-full", "queue-timeout"];
+/// Of an answer that did not begin as it should.
+const ANSWER: [&str; 5] = [
+    "bad-response",
+    "first-byte-timeout",
+    "send-timeout",
+    "server-closed",
+    "total-timeout",
+];
+/// Of one that did not end.
+const CUT_OFF: [&str; 3] = ["between-bytes-timeout", "server-aborted", "server-down"];
+/// Ours.
+const INTERNAL: [&str; 3] = ["connect-plugin-failed", "filter-failed", "panic"];
+/// Who was not let in.
+const DENIED: [&str; 2] = ["connection-refused", "proxy-untrusted"];
+/// What is the client's fault though a pool was found.
+const BODY: [&str; 4] = [
+    "request-body-broken",
+    "request-body-timeout",
+    "request-body-too-large",
+    "request-body-too-slow",
+];
+/// What is not, though none was.
+const NOT_THE_CLIENTS: [&str; 3] = ["cut", "listener-gone", "no-pool"];
+
 fn frontend(status: &Status, listener: &ListenerStatus, metrics: &Metrics<'_>) -> Row {
     let of = [("listener", listener.name.as_str())];
+    let nowhere = [of[0], ("pool", "")];
     let connections = metrics.sum("tidegate_connections_total", &of);
+    let OfListener {
+        connections: rate,
+        requests,
+    } = listener.traffic;
+    let faults = metrics.sum("tidegate_faults_total", &nowhere);
+    let not_the_clients = metrics.faults(&nowhere, &[&INTERNAL, &DENIED, &NOT_THE_CLIENTS]);
+    let refused = metrics.sum("tidegate_connections_refused_total", &of);
+    let (answered, denied) = (
+        metrics.sum("tidegate_requests_total", &nowhere),
+        metrics.faults(&of, &[&DENIED]),
+    );
+    let secured = metrics.sum("tidegate_tls_handshakes_total", &of);
+    let resumed = [of[0], ("resumed", "true")];
+    let open = metrics.sum("tidegate_connections_open", &of);
+    let limit = metrics.one("tidegate_connection_limit", &of);
     Row::new(&listener.name, "FRONTEND")
-        .set("scur", metrics.sum("tidegate_connections_open", &of))
-        .set("slim", metrics.one("tidegate_connection_limit", &of))
+        .set("scur", open)
+        .set("smax", listener.most)
+        .set("slim", limit)
         .set("stot", connections)
         .set("conn_tot", connections)
+        .set("rate", rate.now)
+        .set("rate_lim", 0u32)
+        .set("rate_max", rate.most)
+        .set("conn_rate", rate.now)
+        .set("conn_rate_max", rate.most)
+        .set("req_rate", requests.now)
+        .set("req_rate_max", requests.most)
         .set(
-            "dcon",
-            metrics.sum("tidegate_connections_refused_total", &of),
+            "ereq",
+            faults - not_the_clients + metrics.faults(&of, &[&BODY]),
         )
+        .set("eint", metrics.faults(&of, &[&INTERNAL]))
+        .set("dcon", refused + denied)
+        .set("intercepted", (answered - faults).max(0.0))
         .bytes(metrics, &of)
         .answers(metrics, &of)
         .set("req_tot", metrics.sum("tidegate_requests_total", &of))
-        .set("status", if status.draining { "STOP" } else { "OPEN" })
+        .set("ssl_sess", secured)
+        .set(
+            "ssl_reused_sess",
+            metrics.sum("tidegate_tls_handshakes_total", &resumed),
+        )
+        .set(
+            "ssl_failed_handshake",
+            metrics.sum("tidegate_tls_handshake_failures_total", &of),
+        )
+        .set(
+            "status",
+            match limit {
+                _ if status.draining => "STOP",
+                Some(limit) if open >= limit => "FULL",
+                _ => "OPEN",
+            },
+        )
         .set("mode", if is_tcp(listener) { "tcp" } else { "http" })
 }
 
@@ -102,45 +180,66 @@ fn of_server(pool: &PoolStatus, server: &ServerStatus, metrics: &Metrics<'_>) ->
         ("pool", pool.name.as_str()),
         ("server", server.name.as_str()),
     ];
-    let served = served(metrics, &of);
-    Row::new(&pool.name, &server.name)
+    let row = Row::new(&pool.name, &server.name)
         .set("qcur", server.queued)
+        .set("qmax", server.most.queued)
+        .set("qlimit", pool.max_queue.map(|most| most as f64))
         .set("scur", server.in_flight)
+        .set("smax", server.most.in_flight)
+        .set("used_conn_cur", server.in_flight)
         .set("slim", server.max_connections.map(f64::from))
-        .set("stot", served)
-        .set("lbtot", served)
+        .traffic(&server.traffic)
+        .set("reuse", reused(server))
         .answers(metrics, &of)
-        .set("status", standing(server))
+        .set("req_tot", metrics.sum("tidegate_requests_total", &of))
+        .set("econ", metrics.faults(&of, &[&CONNECT]))
+        .set("eresp", metrics.faults(&of, &[&ANSWER, &CUT_OFF]))
+        .set("srv_abrt", metrics.faults(&of, &[&CUT_OFF]))
+        .set("wretr", server.retried)
+        .set("wredis", server.retried)
+        .set("status", standing(server).as_str())
         .set("weight", server.effective_weight.round())
         .set("uweight", server.weight)
+        .set("throttle", server.slow_start.map(f64::from))
         .set("act", u32::from(!server.backup))
         .set("bck", u32::from(server.backup))
-        .set("chkfail", server.probes_failed)
-        .set("chkdown", server.went_down)
-        .set("check_duration", server.last_probe_ms.map(f64::round))
+        .set("lastchg", server.uptime.unchanged.as_secs())
         .set("last_chk", server.last_probe.as_deref().unwrap_or_default())
-        .set("rtime", server.ewma_us / 1000)
-        .set("addr", server.address.as_str())
+        .set("addr", server.address.as_str());
+    let row = match &pool.cookie {
+        Some((_, true)) => row.set("cookie", server.name.as_str()),
+        _ => row,
+    };
+    match &server.probe {
+        Some(probe) => row.probe(server, probe),
+        None => row,
+    }
 }
 
 fn backend(pool: &PoolStatus, metrics: &Metrics<'_>) -> Row {
     let of = [("pool", pool.name.as_str())];
-    let served = served(metrics, &of);
     let usable = || pool.servers.iter().filter(|server| server.state == "ready");
     let weight: f64 = usable().map(|server| server.effective_weight).sum();
-    let at_servers: usize = pool.servers.iter().map(|server| server.queued).sum();
+    let retries = metrics.sum("tidegate_retries_total", &of);
+    let cookie = pool.cookie.as_ref().map(|(name, _)| name.as_str());
     Row::new(&pool.name, "BACKEND")
-        .set("qcur", pool.queued + at_servers)
+        .set("qcur", pool.queued)
+        .set("qmax", pool.most.queued)
         .set(
             "scur",
             pool.servers.iter().map(|s| s.in_flight).sum::<u32>(),
         )
-        .set("stot", served)
-        .set("lbtot", served)
-        .bytes(metrics, &of)
+        .set("smax", pool.most.in_flight)
+        .traffic(&pool.traffic)
+        .set("reuse", pool.servers.iter().map(reused).sum::<u64>())
         .answers(metrics, &of)
         .set("req_tot", metrics.sum("tidegate_requests_total", &of))
-        .set("wretr", metrics.sum("tidegate_retries_total", &of))
+        .set("econ", metrics.faults(&of, &[&CONNECT, &NOWHERE]))
+        .set("eresp", metrics.faults(&of, &[&ANSWER, &CUT_OFF]))
+        .set("srv_abrt", metrics.faults(&of, &[&CUT_OFF]))
+        .set("eint", metrics.faults(&of, &[&INTERNAL]))
+        .set("wretr", retries)
+        .set("wredis", retries)
         .set(
             "status",
             if usable().next().is_some() {
@@ -153,21 +252,42 @@ fn backend(pool: &PoolStatus, metrics: &Metrics<'_>) -> Row {
         .set("uweight", weight.round())
         .set("act", usable().filter(|server| !server.backup).count())
         .set("bck", usable().filter(|server| server.backup).count())
+        .set("chkdown", pool.uptime.went_down)
+        .set("lastchg", pool.uptime.unchanged.as_secs())
+        .set("downtime", pool.uptime.downtime.as_secs())
+        .set("cookie", cookie.unwrap_or_default())
         .set("algo", pool.balancer.as_str())
 }
 
-fn served(metrics: &Metrics<'_>, of: &[(&str, &str)]) -> f64 {
-    metrics.sum("tidegate_requests_total", of) + metrics.sum("tidegate_tcp_connections_total", of)
+/// Requests on connections that others had made.
+fn reused(server: &ServerStatus) -> u64 {
+    let traffic = &server.traffic;
+    traffic.requests.saturating_sub(traffic.connects)
 }
 
-/// HAProxy's words for it.
-fn standing(server: &ServerStatus) -> &'static str {
-    match (server.state, server.health) {
+/// HAProxy's words for it: with probes that speak against what is so still, how many of those that it takes are left.
+fn standing(server: &ServerStatus) -> String {
+    let word = match (server.state, server.health) {
         ("maint", _) => "MAINT",
         ("drain", _) => "DRAIN",
         ("down", _) => "DOWN",
         (_, "unchecked") => "no check",
         _ => "UP",
+    };
+    let Some(ProbeStatus {
+        rise, fall, row, ..
+    }) = &server.probe
+    else {
+        return word.to_owned();
+    };
+    match (word, server.health, row) {
+        ("UP", "up", (_, failed)) if *failed > 0 => {
+            format!("UP {}/{fall}", fall.saturating_sub(*failed).max(1))
+        }
+        ("DOWN", "down", (passed, _)) if *passed > 0 => {
+            format!("DOWN {}/{rise}", passed.min(rise))
+        }
+        _ => word.to_owned(),
     }
 }
 
@@ -262,23 +382,57 @@ pub fn info(status: &Status, metrics: &str) -> String {
         up / 60 % 60,
         up % 60
     );
+    let failed_names = metrics.sum("tidegate_dns_lookups_total", &[("result", "failed")]);
     let node = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let process = &status.process;
+    let OfListener {
+        connections,
+        requests,
+    } = process.traffic;
+    let most = process.most_connections;
     let lines = [
         ("Name", "Tidegate".to_owned()),
         ("Version", status.version.to_owned()),
+        // None that the binary would know of.
+        ("Release_date", "-".to_owned()),
         ("Nbthread", status.workers.to_string()),
         ("Nbproc", "1".to_owned()),
         ("Process_num", "1".to_owned()),
         ("Pid", std::process::id().to_string()),
         ("Uptime", uptime),
         ("Uptime_sec", up.to_string()),
+        ("Maxconn", most.to_string()),
+        ("Hard_maxconn", most.to_string()),
         ("CurrConns", status.connections.to_string()),
         ("CumConns", total("tidegate_connections_total")),
         ("CumReq", total("tidegate_requests_total")),
+        ("CumSslConns", total("tidegate_tls_handshakes_total")),
+        // Bytes go through none.
+        ("Maxpipes", "0".to_owned()),
+        ("PipesUsed", "0".to_owned()),
+        ("PipesFree", "0".to_owned()),
+        ("ConnRate", connections.now.to_string()),
+        ("ConnRateLimit", "0".to_owned()),
+        ("MaxConnRate", connections.most.to_string()),
+        ("SessRate", connections.now.to_string()),
+        ("SessRateLimit", "0".to_owned()),
+        ("MaxSessRate", connections.most.to_string()),
+        ("ReqRate", requests.now.to_string()),
+        ("MaxReqRate", requests.most.to_string()),
+        ("Tasks", process.tasks.to_string()),
+        ("Run_queue", process.woken.to_string()),
+        ("Idle_pct", process.idle_percent.to_string()),
         ("node", node.trim().to_owned()),
         ("Stopping", u8::from(status.draining).to_string()),
+        ("Jobs", status.connections.to_string()),
         ("Listeners", status.listeners.len().to_string()),
+        (
+            "DroppedLogs",
+            total("tidegate_access_log_lines_dropped_total"),
+        ),
+        ("FailedResolutions", failed_names.to_string()),
         ("TotalBytesOut", total("tidegate_response_bytes_total")),
+        ("Start_time_sec", process.started.to_string()),
     ];
     let lines = lines
         .iter()
@@ -304,6 +458,52 @@ impl Row {
             self.0.insert(column, value);
         }
         self
+    }
+
+    /// Of a server or a pool.
+    fn traffic(self, of: &OfServer) -> Row {
+        let means = ["qtime", "ctime", "rtime", "ttime"];
+        let longest = ["qtime_max", "ctime_max", "rtime_max", "ttime_max"];
+        let times = means.iter().zip(of.mean);
+        let times = times.chain(longest.iter().zip(of.longest));
+        let row = times.fold(self, |row, (column, time)| {
+            row.set(column, time.as_millis() as u64)
+        });
+        // HAProxy's word for never.
+        let idle = of.idle.map_or(-1.0, |idle| idle.as_secs() as f64);
+        row.set("stot", of.requests)
+            .set("lbtot", of.requests)
+            .set("rate", of.rate.now)
+            .set("rate_max", of.rate.most)
+            .set("bin", of.bytes_in)
+            .set("bout", of.bytes_out)
+            .set("connect", of.connects)
+            .set("cli_abrt", of.client_aborts)
+            .set("lastsess", idle)
+    }
+
+    fn probe(self, server: &ServerStatus, probe: &ProbeStatus) -> Row {
+        let ProbeStatus {
+            outcome,
+            rise,
+            fall,
+            row: (passed, failed),
+        } = *probe;
+        let health = match server.health {
+            "down" => passed.min(rise),
+            _ => (rise + fall - 1).saturating_sub(failed),
+        };
+        let code = (outcome.status > 0).then_some(f64::from(outcome.status));
+        self.set("chkfail", server.probes_failed)
+            .set("chkdown", server.went_down)
+            .set("downtime", server.uptime.downtime.as_secs())
+            .set("check_status", outcome.word())
+            .set("check_code", code)
+            .set("check_duration", server.last_probe_ms.map(f64::round))
+            .set("check_desc", outcome.sentence())
+            .set("check_rise", rise)
+            .set("check_fall", fall)
+            .set("check_health", health)
     }
 
     fn bytes(self, metrics: &Metrics<'_>, of: &[(&str, &str)]) -> Row {
@@ -365,19 +565,6 @@ macro_rules! numbers {
 
 numbers!(u32, u64, usize, f64);
 
-/// A label's value, of `A="1",B="2"`. Names of the configuration have no character that would be escaped.
-fn value_of<'a>(labels: &'a str, label: &str) -> Option<&'a str> {
-    let mut rest = labels;
-    while let Some((name, behind)) = rest.split_once("=\"") {
-        let (value, behind) = behind.split_once('"')?;
-        if name == label {
-            return Some(value);
-        }
-        rest = behind.strip_prefix(',').unwrap_or(behind);
-    }
-    None
-}
-
 /// RFC 4180, section 2; a line stays a line.
 fn quoted(value: &str) -> String {
     let value: String = value
@@ -390,75 +577,9 @@ fn quoted(value: &str) -> String {
     }
 }
 
-/// Samples of an exposition, by name and, where they have both, by pool and server: a table of a thousand servers asks for each.
-struct Metrics<'a>(HashMap<Series<'a>, Vec<(&'a str, f64)>>);
-
-/// The sample's name, and the server that it is of.
-type Series<'a> = (&'a str, Option<(&'a str, &'a str)>);
-
-impl<'a> Metrics<'a> {
-    /// `NAME{LABELS} VALUE`, line by line.
-    fn of(text: &'a str) -> Metrics<'a> {
-        let mut all: HashMap<_, Vec<_>> = HashMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let sample = line.rsplit_once(' ');
-            let Some((series, value)) = sample.and_then(|(s, v)| Some((s, v.parse().ok()?))) else {
-                continue;
-            };
-            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            let labels = labels.trim_end_matches('}');
-            let of = |label| value_of(labels, label);
-            let server = of("pool").zip(of("server"));
-            all.entry((name, None)).or_default().push((labels, value));
-            if server.is_some() {
-                all.entry((name, server)).or_default().push((labels, value));
-            }
-        }
-        Metrics(all)
-    }
-
-    fn all<'s>(
-        &'s self,
-        name: &'s str,
-        of: &'s [(&'s str, &'s str)],
-    ) -> impl Iterator<Item = f64> + use<'s, 'a> {
-        let given = |label| {
-            of.iter()
-                .find(|(known, _)| *known == label)
-                .map(|(_, v)| *v)
-        };
-        let server = given("pool").zip(given("server"));
-        let samples = self.0.get(&(name, server)).map_or(&[][..], Vec::as_slice);
-        let samples = samples.iter().filter(move |(labels, _)| {
-            let mut wanted = of.iter();
-            wanted.all(|(label, value)| value_of(labels, label) == Some(value))
-        });
-        samples.map(|(_, value)| *value)
-    }
-
-    fn sum(&self, name: &str, of: &[(&str, &str)]) -> f64 {
-        // What `sum` makes of nothing is -0.
-        self.all(name, of).fold(0.0, |sum, value| sum + value)
-    }
-
-    fn one(&self, name: &str, of: &[(&str, &str)]) -> Option<f64> {
-        self.all(name, of).next()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_are_found_by_their_labels() {
-        let text = "# TYPE a counter\na_total{x=\"1\",y=\"2\"} 3\na_total{y=\"2\",x=\"3\"} 4\nb 5.5\n# EOF\n";
-        let metrics = Metrics::of(text);
-        assert_eq!(metrics.sum("a_total", &[("y", "2")]), 7.0);
-        assert_eq!(metrics.sum("a_total", &[("x", "3"), ("y", "2")]), 4.0);
-        assert_eq!(metrics.one("b", &[]), Some(5.5));
-        assert_eq!(metrics.one("c", &[]), None);
-    }
 
     #[test]
     fn a_line_has_as_many_cells_as_columns() {

@@ -30,6 +30,8 @@ impl Proxy for Fake {
             routes: Vec::new(),
             pools: Vec::new(),
             plugins: Vec::new(),
+            shared_state: None,
+            process: Default::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::control::{Cause, Change, Rejected};
 use crate::upstream::vitals::Wanted;
 
 /// `COMMAND` and what it does, as `help` tells it.
-const KNOWN: [(&str, &str); 14] = [
+const KNOWN: [(&str, &str); 15] = [
     (
         "add server <pool>/<server> <address> [weight <n>] [maxconn <n>] [backup] [enabled]",
         "add a server, in maintenance unless `enabled`",
@@ -32,6 +32,10 @@ const KNOWN: [(&str, &str); 14] = [
         "a server's weight, and what it was before it was changed",
     ),
     ("help", "this list"),
+    (
+        "prompt",
+        "more than one line a connection, each answer followed by a prompt",
+    ),
     (
         "set server <pool>/<server> state <ready|drain|maint>",
         "use a server, send it no new users, or take it out",
@@ -102,6 +106,10 @@ async fn one(proxy: &dyn Proxy, words: &[&str], who: &str) -> Result<String, Str
         ["show", "servers", "state", pool @ ..] => {
             return stat::servers_state(&proxy.status(), pool.first().copied());
         }
+        // It is heard in `entry`, and so are commands behind it.
+        ["prompt"] => return Ok(String::new()),
+        // Connections end when nothing comes on them for a while, whatever is wished.
+        ["set", "timeout", "cli", _] => return Ok(String::new()),
         ["show", "version"] => return Ok(format!("{}\n", env!("CARGO_PKG_VERSION"))),
         ["get", "weight", which] => return stat::weight(&proxy.status(), pair(which)?),
         ["set", "server", which, "state", state] => {

@@ -17,6 +17,7 @@ use crate::tls;
 pub fn register(registry: &mut Registry, shared: &Arc<Shared>, gates: &Gates) {
     registry.register_collector(Box::new(Changes(Arc::downgrade(shared))));
     registry.register_collector(Box::new(Doors(gates.clone())));
+    registry.register_collector(Box::new(super::load::Load));
     registry.register_collector(Box::new(Secured(Arc::downgrade(shared))));
     registry.register_collector(Box::new(super::sources::Lookups(Arc::downgrade(shared))));
     registry.register_collector(Box::new(super::servers::Servers(Arc::downgrade(shared))));

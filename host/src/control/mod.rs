@@ -11,6 +11,7 @@ mod draft;
 mod generation;
 mod history;
 mod listeners;
+mod load;
 mod members;
 mod metrics;
 mod places;
@@ -33,6 +34,7 @@ use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
 use crate::health::Health;
 use crate::net::listen::UnixSocket;
+use crate::observe::Traffic;
 use crate::observe::tap::{Reader, Taps, Terms};
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
@@ -74,6 +76,8 @@ pub struct Parts {
     pub live: Arc<LiveTable>,
     pub workers: Vec<WorkerHandle>,
     pub gates: Gates,
+    /// What is counted of requests, as rates.
+    pub traffic: Arc<Traffic>,
     /// With the collectors of the floors below in it.
     pub registry: Registry,
     /// Told of each configuration before workers go by it.
@@ -91,11 +95,12 @@ impl Control {
             live,
             workers,
             gates,
+            traffic,
             mut registry,
             follow,
             taps,
         } = parts;
-        let shared = Shared::new(workers.clone());
+        let shared = Shared::new(workers.clone(), gates.clone(), state.clone(), traffic);
         metrics::register(&mut registry, &shared, &gates);
         let health = watch_servers(&live, &shared)?;
         let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
@@ -106,6 +111,7 @@ impl Control {
         let stop = signal::Sender::new(false);
         tokio::spawn(changes.serve(waiting, stop.subscribe()));
         tokio::spawn(shared.clone().watch_workers());
+        tokio::spawn(shared.clone().watch_traffic());
         tokio::spawn(secure::look_after(Arc::downgrade(&shared)));
         Ok(Control {
             orders,

@@ -30,6 +30,7 @@ impl Collector for Servers {
             return Ok(());
         };
         up(&mut encoder, &running)?;
+        in_flight(&mut encoder, &running)?;
         probes(&mut encoder, &running)?;
         probe_duration(&mut encoder, &running)?;
         transitions(&mut encoder, &running)?;
@@ -46,6 +47,16 @@ fn up(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Erro
         (labels(server), ConstGauge::new(up))
     });
     family(encoder, ("tidegate_server_up", help, None), rows)
+}
+
+fn in_flight(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {
+    let help = "Requests at the server that have not ended; in tcp mode connections";
+    let rows = running.servers.iter().flatten().map(|server| {
+        let now = u64::from(server.inflight());
+        (labels(server), ConstGauge::new(now))
+    });
+    let name = "tidegate_server_requests_in_flight";
+    family(encoder, (name, help, None), rows)
 }
 
 fn probes(encoder: &mut DescriptorEncoder<'_>, running: &Running) -> Result<(), Error> {

@@ -10,17 +10,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::config::checked::{Bind, Secret};
 use crate::discovery::Names;
 use crate::net::listen::UnixSocket;
-use crate::pipeline::WorkerHandle;
+use crate::observe::Traffic;
+use crate::pipeline::{Gates, WorkerHandle};
+use crate::state::State;
+use crate::upstream::Server;
 
 use super::change::{Applied, Rejected};
 use super::generation::Running;
 use super::history::HistoryEntry;
 use super::listeners::Listeners;
+use super::load::Idle;
 use super::status::LastChange;
 
 /// How often the workers are asked for a sign of life, and how old one may be.
@@ -32,6 +37,10 @@ pub struct Shared {
     begun: Instant,
     /// As many as the process was started with; fewer or more needs a restart.
     pub workers: Vec<WorkerHandle>,
+    pub gates: Gates,
+    pub state: Arc<State>,
+    pub traffic: Arc<Traffic>,
+    pub idle: Idle,
     /// What names of servers stand for.
     pub names: Arc<Names>,
     /// What is wrong with the servers files of pools.
@@ -57,12 +66,21 @@ pub struct AdminPort {
 }
 
 impl Shared {
-    pub fn new(workers: Vec<WorkerHandle>) -> Arc<Shared> {
+    pub fn new(
+        workers: Vec<WorkerHandle>,
+        gates: Gates,
+        state: Arc<State>,
+        traffic: Arc<Traffic>,
+    ) -> Arc<Shared> {
         let heartbeats = workers.iter().map(|_| AtomicU64::new(0)).collect();
         Arc::new(Shared {
             started: OffsetDateTime::now_utc(),
             begun: Instant::now(),
             workers,
+            gates,
+            state,
+            traffic,
+            idle: Idle::default(),
             names: Arc::default(),
             servers_files: ArcSwap::default(),
             running: ArcSwapOption::empty(),
@@ -163,6 +181,20 @@ impl Shared {
         futures_util::future::join_all(asks).await;
     }
 
+    /// Looks once a second at how it goes, for ever.
+    pub async fn watch_traffic(self: Arc<Self>) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            self.traffic.tick();
+            self.idle.tick();
+            if let Some(running) = self.running() {
+                running.servers.iter().for_each(|pool| note_most(pool));
+            }
+        }
+    }
+
     pub(super) fn publish(&self, running: Arc<Running>, listeners: &Listeners) {
         let token = running
             .config
@@ -235,6 +267,13 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(change);
     }
+}
+
+/// How much is in flight at a pool's servers together is counted nowhere.
+fn note_most(servers: &[Arc<Server>]) {
+    let Some(first) = servers.first() else { return };
+    let in_flight = servers.iter().map(|server| server.inflight()).sum();
+    first.crew().most_inflight.fetch_max(in_flight, Relaxed);
 }
 
 pub fn rfc3339(at: OffsetDateTime) -> String {

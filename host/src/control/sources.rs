@@ -3,6 +3,7 @@
 use std::fmt::Error;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -22,6 +23,10 @@ pub struct NameStatus {
     pub address: String,
     /// Servers that it stands for now.
     pub servers: usize,
+    /// Seconds until the next look-up. Null: one is under way.
+    pub next_seconds: Option<u64>,
+    /// Seconds since when look-ups bring nothing. Null: the last one brought something.
+    pub failing_seconds: Option<u64>,
     /// Why the last look-up brought nothing. Null: it brought what is used.
     pub problem: Option<String>,
 }
@@ -47,10 +52,16 @@ pub fn names(shared: &Shared, pool: &Pool) -> Vec<NameStatus> {
             servers: standing
                 .as_ref()
                 .map_or(0, |known| known.addresses.min(most)),
+            next_seconds: standing.as_ref().and_then(|known| seconds(known.next)),
+            failing_seconds: standing.as_ref().and_then(|known| seconds(known.failing)),
             problem: standing.and_then(|known| known.problem),
         })
     });
     named.collect()
+}
+
+fn seconds(time: Option<Duration>) -> Option<u64> {
+    time.map(|time| time.as_secs())
 }
 
 /// A pool's servers file.

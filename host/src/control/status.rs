@@ -8,11 +8,14 @@ use serde::Serialize;
 
 use crate::base::ids::PoolIndex;
 use crate::config::Config;
-use crate::config::checked::{self, Bind, Mode, PluginUse};
+use crate::config::checked::{self, Mode, PluginSource, PluginUse};
 use crate::hook::ServerState;
+use crate::observe::{Counted, OfListener, OfServer};
 use crate::pipeline::WorkerHandle;
 use crate::plugin::{Cause, PluginShared, Role};
-use crate::upstream::vitals::{Checked, Wanted};
+use crate::upstream::outcome::Outcome;
+use crate::upstream::uptime;
+use crate::upstream::vitals::{Checked, WHOLE, Wanted};
 use crate::upstream::{Server, Vitals};
 
 use super::draft::{FULL_WEIGHT, hex};
@@ -37,6 +40,32 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     pub pools: Vec<PoolStatus>,
     pub plugins: Vec<PluginStatus>,
+    /// Null: state is not shared.
+    pub shared_state: Option<SharedStateStatus>,
+    /// What HAProxy's `show info` tells besides.
+    #[serde(skip)]
+    pub process: ProcessStatus,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct SharedStateStatus {
+    /// Host and port.
+    pub redis: String,
+    /// Whether it answers.
+    pub answers: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ProcessStatus {
+    pub traffic: OfListener,
+    /// Connections of all listeners at most.
+    pub most_connections: usize,
+    /// On all workers, and those of them that were just woken from outside.
+    pub tasks: usize,
+    pub woken: usize,
+    pub idle_percent: u32,
+    /// Seconds since 1970.
+    pub started: i64,
 }
 
 /// The newest change, whatever became of it.
@@ -65,6 +94,11 @@ pub struct ListenerStatus {
     pub router: Option<String>,
     pub filters: Vec<String>,
     pub pool: Option<String>,
+    #[serde(skip)]
+    pub traffic: OfListener,
+    /// The most connections at a time.
+    #[serde(skip)]
+    pub most: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -80,11 +114,29 @@ pub struct PoolStatus {
     pub balancer: String,
     /// Requests that wait for a place at any of its servers.
     pub queued: usize,
+    /// Requests that may wait in one line. Null: any number.
+    pub max_queue: Option<usize>,
     pub servers: Vec<ServerStatus>,
     /// The names among its servers, as written.
     pub names: Vec<NameStatus>,
     /// Null: it has none.
     pub servers_file: Option<ServersFileStatus>,
+    #[serde(skip)]
+    pub traffic: OfServer,
+    #[serde(skip)]
+    pub uptime: uptime::Told,
+    /// The most that waited, and were in flight, at a time.
+    #[serde(skip)]
+    pub most: Most,
+    /// The cookie that brings users back, and whether its value is the server's name.
+    #[serde(skip)]
+    pub cookie: Option<(String, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Most {
+    pub queued: u32,
+    pub in_flight: u32,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -115,6 +167,43 @@ pub struct ServerStatus {
     pub queued: usize,
     /// Peak-sensitive average of the time to the first byte, microseconds, as balancers see it.
     pub ewma_us: u32,
+    /// Its last changes of state, the newest first.
+    pub history: Vec<ChangeStatus>,
+    #[serde(skip)]
+    pub traffic: OfServer,
+    #[serde(skip)]
+    pub uptime: uptime::Told,
+    #[serde(skip)]
+    pub most: Most,
+    /// None: it has none, or none has come yet.
+    #[serde(skip)]
+    pub probe: Option<ProbeStatus>,
+    /// Attempts there that were to be followed by one elsewhere.
+    #[serde(skip)]
+    pub retried: u64,
+    /// Per cent of its weight while it starts slowly.
+    #[serde(skip)]
+    pub slow_start: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeStatus {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `ready`, `drain` or `down`.
+    pub state: &'static str,
+    /// What the last probe saw, or what else it came from.
+    pub why: String,
+}
+
+/// A server's probes, as HAProxy tells of them.
+#[derive(Clone, Debug)]
+pub struct ProbeStatus {
+    pub outcome: Outcome,
+    pub rise: u32,
+    pub fall: u32,
+    /// In a row that passed, and that did not.
+    pub row: (u32, u32),
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -140,6 +229,7 @@ pub struct PluginStatus {
 pub(super) fn of(shared: &Shared) -> Status {
     let running = shared.running();
     let config = running.as_ref().map(|running| &running.config);
+    let counted = shared.traffic.read();
     Status {
         version: env!("CARGO_PKG_VERSION"),
         generation: running.as_ref().map_or(0, |running| running.generation.0),
@@ -153,14 +243,29 @@ pub(super) fn of(shared: &Shared) -> Status {
             .unwrap_or_default(),
         last_change: shared.last_change(),
         listeners: config
-            .map(|c| listeners(c, &shared.addresses()))
+            .map(|c| listeners(c, shared, &counted))
             .unwrap_or_default(),
         routes: config.map(|c| routes(c)).unwrap_or_default(),
         pools: running
             .as_ref()
-            .map(|r| pools(shared, r))
+            .map(|r| pools(shared, r, &counted))
             .unwrap_or_default(),
         plugins: running.as_ref().map(|r| plugins(r)).unwrap_or_default(),
+        shared_state: config.and_then(|config| {
+            let redis = &config.state.as_ref()?.redis;
+            Some(SharedStateStatus {
+                redis: format!("{}:{}", redis.host, redis.port),
+                answers: shared.state.shares(),
+            })
+        }),
+        process: ProcessStatus {
+            traffic: counted.all,
+            most_connections: shared.gates.most(),
+            tasks: shared.workers.iter().map(|worker| worker.tasks().0).sum(),
+            woken: shared.workers.iter().map(|worker| worker.tasks().1).sum(),
+            idle_percent: shared.idle.percent(),
+            started: shared.started.unix_timestamp(),
+        },
     }
 }
 
@@ -188,7 +293,9 @@ pub(super) fn health(shared: &Shared, pool: Option<&str>) -> Result<(), String> 
     }
 }
 
-fn listeners(config: &Config, addresses: &[(String, Bind)]) -> Vec<ListenerStatus> {
+fn listeners(config: &Config, shared: &Shared, counted: &Counted) -> Vec<ListenerStatus> {
+    let (addresses, told) = (shared.addresses(), shared.gates.told());
+    let most = |name: &str| told.iter().find(|told| *told.listener == *name);
     let one = |listener: &checked::Listener| ListenerStatus {
         name: listener.name.clone(),
         protocol: match (listener.mode, &listener.tls) {
@@ -212,6 +319,8 @@ fn listeners(config: &Config, addresses: &[(String, Bind)]) -> Vec<ListenerStatu
             .map(|filter| plugin_name(config, filter))
             .collect(),
         pool: listener.pool.map(|pool| pool_name(config, pool)),
+        traffic: counted.listener(&listener.name),
+        most: most(&listener.name).map_or(0, |told| told.most),
     };
     config.listeners.iter().map(one).collect()
 }
@@ -233,7 +342,7 @@ fn routes(config: &Config) -> Vec<RouteStatus> {
     config.routes.iter().map(one).collect()
 }
 
-fn pools(shared: &Shared, running: &Running) -> Vec<PoolStatus> {
+fn pools(shared: &Shared, running: &Running, counted: &Counted) -> Vec<PoolStatus> {
     let config = &running.config;
     let pools = config.pools.iter().zip(&running.servers);
     let one = |(pool, live): (&checked::Pool, &Vec<Arc<Server>>)| PoolStatus {
@@ -244,10 +353,24 @@ fn pools(shared: &Shared, running: &Running) -> Vec<PoolStatus> {
             .servers
             .iter()
             .zip(live)
-            .map(|of| server(of, running.edits.initial_weight(&pool.name, &of.0.name)))
+            .map(|of| {
+                let initial_weight = running.edits.initial_weight(&pool.name, &of.0.name);
+                let mut status = server(of, initial_weight);
+                status.traffic = counted.server(&pool.name, &of.0.name);
+                status.probe = probe(pool, &of.1.vitals);
+                status
+            })
             .collect(),
         names: sources::names(shared, pool),
         servers_file: sources::servers_file(shared, pool),
+        max_queue: Some(pool.max_queue).filter(|most| *most > 0),
+        traffic: counted.pool(&pool.name),
+        uptime: live
+            .first()
+            .map(|first| first.crew().uptime.told())
+            .unwrap_or_default(),
+        most: most(live),
+        cookie: cookie(config, pool),
     };
     pools.map(one).collect()
 }
@@ -256,7 +379,7 @@ fn server(
     (written, live): (&checked::Server, &Arc<Server>),
     initial_weight: Option<u32>,
 ) -> ServerStatus {
-    let probe = live.vitals.last_probe();
+    let (probe, vitals) = (live.vitals.last_probe(), &live.vitals);
     ServerStatus {
         name: written.name.clone(),
         address: written.address.clone(),
@@ -279,7 +402,64 @@ fn server(
         max_connections: Some(live.limit()).filter(|limit| *limit > 0),
         queued: live.crew().queue.length_at(live.slot()),
         ewma_us: live.ewma_us(),
+        history: vitals.uptime.last().into_iter().map(change).collect(),
+        traffic: OfServer::default(),
+        uptime: vitals.uptime.told(),
+        most: Most {
+            queued: live.most_queued(),
+            in_flight: live.most_inflight(),
+        },
+        probe: None,
+        retried: vitals.counts.retried.load(Relaxed),
+        slow_start: Some(vitals.share() * 100 / WHOLE).filter(|share| *share < 100),
     }
+}
+
+fn change(change: uptime::Change) -> ChangeStatus {
+    ChangeStatus {
+        at: rfc3339(change.at.into()),
+        state: match change.state {
+            ServerState::Ready => "ready",
+            ServerState::Drain => "drain",
+            ServerState::Down => "down",
+        },
+        why: change.why,
+    }
+}
+
+fn probe(pool: &checked::Pool, vitals: &Vitals) -> Option<ProbeStatus> {
+    let (settings, last) = (pool.health.as_ref()?, vitals.last_probe()?);
+    Some(ProbeStatus {
+        outcome: last.outcome,
+        rise: settings.rise,
+        fall: settings.fall,
+        row: vitals.row(),
+    })
+}
+
+fn most(servers: &[Arc<Server>]) -> Most {
+    let Some(first) = servers.first() else {
+        return Most::default();
+    };
+    let crew = first.crew();
+    let one = servers.iter().map(|server| server.most_inflight()).max();
+    Most {
+        queued: crew.queue.most(),
+        in_flight: crew.most_inflight.load(Relaxed).max(one.unwrap_or(0)),
+    }
+}
+
+/// Of `sticky-cookie`. Sealed, or with dates, its value is not the server's name.
+fn cookie(config: &Config, pool: &checked::Pool) -> Option<(String, bool)> {
+    let plugin = &config.plugins[pool.sticky.as_ref()?.value.0 as usize];
+    if plugin.source != PluginSource::Shipped("sticky-cookie".to_owned()) {
+        return None;
+    }
+    let settings = &plugin.config;
+    let named = settings["cookie"].as_str().unwrap_or("SERVERID");
+    let changed = ["secret", "max-idle", "max-life"];
+    let bare = changed.iter().all(|key| settings[*key].is_null());
+    Some((named.to_owned(), bare))
 }
 
 fn standing(vitals: &Vitals) -> &'static str {

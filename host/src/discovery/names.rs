@@ -54,6 +54,8 @@ struct Known {
     found: Option<Vec<Found>>,
     asked: bool,
     failing: Option<Failing>,
+    /// When the next look-up is due.
+    next: Option<Instant>,
 }
 
 /// How it went since the last answer.
@@ -81,6 +83,10 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub addresses: usize,
+    /// Until the next look-up; None: one is under way.
+    pub next: Option<Duration>,
+    /// Since when look-ups bring nothing.
+    pub failing: Option<Duration>,
     /// Why the last look-up brought nothing.
     pub problem: Option<String>,
 }
@@ -158,7 +164,12 @@ impl Names {
     pub fn standing(&self, lookup: &Lookup) -> Option<Standing> {
         let kept = self.kept();
         let known = &kept.names.get(lookup)?.known;
+        let now = Instant::now();
+        let next = known.next.map(|next| next.saturating_duration_since(now));
+        let failing = known.failing.as_ref();
         Some(Standing {
+            next: next.filter(|next| !next.is_zero()),
+            failing: failing.map(|failing| now.saturating_duration_since(failing.since)),
             addresses: known.found.as_ref().map_or(0, Vec::len),
             problem: match &known.failing {
                 Some(failing) => Some(failing.words.clone()),
@@ -192,6 +203,7 @@ impl Names {
             let known = &mut kept.names.get_mut(lookup)?.known;
             let before = known.found.clone();
             let next = known.note(lookup.name(), dns, result);
+            known.next = Some(Instant::now() + next);
             (next, before != known.found)
         };
         self.done.send_modify(|done| *done += 1);

@@ -1,6 +1,7 @@
 //! One probe: a connection of its own, and for HTTP a request whose answer is held against what is expected; or a plugin that
 //! speaks over it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use crate::http::{Body, Fields, RequestHead, Target};
 use crate::net::{self, Stream, proxy};
 use crate::tls;
 use crate::upstream::live::Identity;
+use crate::upstream::outcome::{End, Layer, Outcome};
 
 /// Bytes of a body that are looked at.
 pub(super) const LOOKED_AT: usize = 64 << 10;
@@ -29,6 +31,7 @@ pub type Verdict = Result<String, String>;
 pub struct Seen {
     /// By the file's expectations.
     pub verdict: Verdict,
+    pub outcome: Outcome,
     /// 0: there was no answer.
     pub status: u16,
     /// Its beginning, where somebody looks at it.
@@ -48,11 +51,17 @@ pub async fn probe(
     server: (&Identity, &Reach),
     plugin: Option<&dyn HealthPlugin>,
 ) -> Result<Seen, NoSocket> {
-    match tokio::time::timeout(settings.timeout, ask(settings, server, plugin)).await {
+    let reached = Cell::new(Layer::Connection);
+    let asking = ask(settings, server, plugin, &reached);
+    match tokio::time::timeout(settings.timeout, asking).await {
         Ok(seen) => seen,
         Err(_) => Ok(Seen {
             timed_out: true,
-            ..Seen::nothing(Err(format!("no answer within {:?}", settings.timeout)))
+            outcome: Outcome::new(reached.get(), End::TimedOut),
+            ..Seen::nothing(
+                Layer::Connection,
+                Err(format!("no answer within {:?}", settings.timeout)),
+            )
         }),
     }
 }
@@ -61,6 +70,7 @@ async fn ask(
     settings: &Probe,
     (identity, reach): (&Identity, &Reach),
     plugin: Option<&dyn HealthPlugin>,
+    reached: &Cell<Layer>,
 ) -> Result<Seen, NoSocket> {
     let address = &identity.address;
     let at = match (settings.port, address.rsplit_once(':')) {
@@ -74,31 +84,49 @@ async fn ask(
     let socket = match dial(&at, reach).await {
         Ok(socket) => socket,
         Err(error) if net::shortage::is_ours(&error) => return Err(NoSocket(error)),
-        Err(error) => return Ok(Seen::nothing(Err(lower(&error.to_string())))),
+        Err(error) => {
+            return Ok(Seen::nothing(
+                Layer::Connection,
+                Err(lower(&error.to_string())),
+            ));
+        }
     };
+    if reach.tls.is_some() || settings.kind == ProbeKind::Tls {
+        reached.set(Layer::Tls);
+    }
     let socket = match &reach.tls {
         None if settings.kind == ProbeKind::Tls => return Ok(greeted(socket, &at, reach).await),
         None => socket,
         Some(tls) => match tls.secure(socket).await {
             Ok(secured) => secured,
-            Err(failed) => return Ok(Seen::nothing(Err(failed.to_string()))),
+            Err(failed) => return Ok(Seen::nothing(Layer::Tls, Err(failed.to_string()))),
         },
     };
+    let secured = reached.get();
+    if !matches!(settings.kind, ProbeKind::Tcp | ProbeKind::Tls) {
+        reached.set(Layer::Answer);
+    }
     Ok(match settings.kind {
-        ProbeKind::Tcp => Seen::nothing(Ok("connected".to_owned())),
-        ProbeKind::Tls => Seen::nothing(Ok("speaks TLS".to_owned())),
-        ProbeKind::Grpc => Seen::nothing(grpc::ask(socket, settings, host).await),
+        ProbeKind::Tcp => Seen::nothing(secured, Ok("connected".to_owned())),
+        ProbeKind::Tls => Seen::nothing(secured, Ok("speaks TLS".to_owned())),
+        ProbeKind::Grpc => Seen::nothing(Layer::Answer, grpc::ask(socket, settings, host).await),
         ProbeKind::Http => match request_over(socket, settings, host).await {
             Ok(answer) => look_at(settings, answer, plugin.is_some()).await,
-            Err(words) => Seen::nothing(Err(words)),
+            Err(words) => Seen::nothing(Layer::Answer, Err(words)),
         },
         ProbeKind::Plugin => said_by(plugin, identity, &at, socket).await,
     })
 }
 
 impl Seen {
-    fn nothing(verdict: Verdict) -> Seen {
+    /// Without an answer to look at.
+    fn nothing(layer: Layer, verdict: Verdict) -> Seen {
+        let end = match verdict {
+            Ok(_) => End::Passed,
+            Err(_) => End::Failed,
+        };
         Seen {
+            outcome: Outcome::new(layer, end),
             verdict,
             status: 0,
             body: Vec::new(),
@@ -126,17 +154,19 @@ async fn said_by(
     };
     match said {
         Ok(probed) => Seen {
+            outcome: Outcome::new(Layer::Answer, End::Passed),
             verdict: match &probed.judgement {
                 Judgement::Down(why) => Err(why.clone()),
                 _ => Ok(probed.reason.clone()),
             },
             probed: Some(probed),
-            ..Seen::nothing(Ok(String::new()))
+            ..Seen::nothing(Layer::Answer, Ok(String::new()))
         },
-        Err(Failure::Failed) => Seen::nothing(Err("the prober failed".to_owned())),
-        Err(Failure::Unavailable) => Seen::nothing(Err(
-            "the prober keeps failing, and is not asked for a while".to_owned(),
-        )),
+        Err(Failure::Failed) => Seen::nothing(Layer::Answer, Err("the prober failed".to_owned())),
+        Err(Failure::Unavailable) => Seen::nothing(
+            Layer::Answer,
+            Err("the prober keeps failing, and is not asked for a while".to_owned()),
+        ),
     }
 }
 
@@ -156,10 +186,11 @@ async fn greeted(socket: Stream, at: &str, reach: &Reach) -> Seen {
     let host = written.rsplit_once(':').map_or(written, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let greeted = tls::client::greet(socket, host).await;
-    Seen::nothing(match greeted {
+    let verdict = match greeted {
         Ok(()) => Ok("speaks TLS".to_owned()),
         Err(failed) => Err(failed.to_string()),
-    })
+    };
+    Seen::nothing(Layer::Tls, verdict)
 }
 
 async fn request_over(socket: Stream, settings: &Probe, address: &str) -> Result<Answer, String> {
@@ -229,10 +260,19 @@ async fn look_at(settings: &Probe, answer: Answer, judged: bool) -> Seen {
         Ok(_) if !expected => Err(format!("status {}", status.as_str())),
         Ok(body) => fits(settings, body).map(|more| format!("status {}{more}", status.as_str())),
     };
+    let end = match (&verdict, &body) {
+        (Ok(_), _) => End::Passed,
+        (Err(_), Ok(_)) if !expected => End::Unexpected,
+        (Err(_), _) => End::Failed,
+    };
     let mut body = body.unwrap_or_default();
     body.truncate(LOOKED_AT);
     Seen {
         verdict,
+        outcome: Outcome {
+            status: status.as_u16(),
+            ..Outcome::new(Layer::Answer, end)
+        },
         status: status.as_u16(),
         body,
         fields: answer.head.fields,

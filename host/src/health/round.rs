@@ -14,6 +14,7 @@ use super::ward::Ward;
 use super::{Reach, ServerPlan};
 use crate::config::checked::{Probe, ProbeKind};
 use crate::upstream::Server;
+use crate::upstream::outcome::Outcome;
 use crate::upstream::vitals::{Checked, LastProbe};
 
 /// At the start servers are probed one such time after the other, at most over one interval.
@@ -78,6 +79,7 @@ async fn rounds(
         let next = match seen {
             Ok(seen) => {
                 let took = begun.elapsed();
+                let outcome = seen.outcome;
                 let verdict = match judge {
                     // Of a server that a prober could say nothing of, what it said before holds.
                     Some(_) if settings.kind == ProbeKind::Plugin && seen.probed.is_none() => {
@@ -86,7 +88,7 @@ async fn rounds(
                     Some(judge) => verdict_of(&*judge, &ward, &server, seen, took),
                     None => seen.verdict,
                 };
-                let row = note(&server, &verdict, took);
+                let row = note(&server, (&verdict, outcome), took);
                 decide(&ward, &server, &settings, &verdict, row);
                 until_next(&server, &settings, row)
             }
@@ -102,9 +104,10 @@ async fn rounds(
     }
 }
 
-fn note(server: &Server, verdict: &Verdict, took: Duration) -> u32 {
+fn note(server: &Server, (verdict, outcome): (&Verdict, Outcome), took: Duration) -> u32 {
     server.vitals.probed(LastProbe {
         passed: verdict.is_ok(),
+        outcome: outcome.as_judged(verdict.is_ok()),
         words: verdict.clone().unwrap_or_else(|words| words),
         took,
     })

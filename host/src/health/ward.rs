@@ -171,6 +171,11 @@ impl Ward {
             };
             changed |= vitals.set_state(state);
         }
+        if let Some(first) = pool.servers.first() {
+            let mut servers = pool.servers.iter().map(|server| &server.live.vitals);
+            let down = servers.all(|vitals| vitals.state() != ServerState::Ready);
+            first.live.crew().uptime.is(down);
+        }
         if changed {
             (self.changed)(&pool.name);
         }

@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
@@ -130,6 +131,7 @@ async fn attempts(way: &Way<'_>, exchange: &mut Exchange) -> Result<Answer, Faul
             };
         }
         tried.push(server.live.slot());
+        server.live.vitals.counts.retried.fetch_add(1, Relaxed);
         // Its place is another's while we look for one elsewhere.
         let place = exchange.record.in_flight.take();
         last = Some(match attempt {

@@ -64,6 +64,8 @@ pub struct Told {
     pub listener: Arc<str>,
     /// None: there is no such listener any more.
     pub limit: Option<usize>,
+    /// The most that were open at a time.
+    pub most: usize,
     /// Connections that waited for room.
     pub held: u64,
     /// Connections reset as one too many of their client.
@@ -88,6 +90,7 @@ struct Listener {
     name: Arc<str>,
     bounds: Option<Bounds>,
     open: usize,
+    most: usize,
     clients: HashMap<IpAddr, u32>,
     held: u64,
     refused: u64,
@@ -151,6 +154,7 @@ impl Gates {
                 .bounds
                 .as_ref()
                 .map(|_| listener.limit(self.0.most)),
+            most: listener.most,
             held: listener.held,
             refused: listener.refused,
         };
@@ -301,6 +305,7 @@ impl Listener {
             name,
             bounds: None,
             open: 0,
+            most: 0,
             clients: HashMap::new(),
             held: 0,
             refused: 0,
@@ -325,6 +330,7 @@ impl Listener {
         }
         *open += 1;
         self.open += 1;
+        self.most = self.most.max(self.open);
         true
     }
 

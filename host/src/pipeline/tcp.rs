@@ -5,6 +5,7 @@
 //! neither takes what it has for whole.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -157,6 +158,7 @@ async fn connect(
         }
         last = Some(fault);
         tried.push(server.live.slot());
+        server.live.vitals.counts.retried.fetch_add(1, Relaxed);
         session.in_flight = None;
     }
 }

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use super::explain::{Explained, Question, explain};
@@ -34,6 +34,8 @@ pub struct Workers {
 pub struct WorkerHandle {
     mail: mpsc::UnboundedSender<Letter>,
     open: Arc<AtomicUsize>,
+    /// Once it has begun.
+    runtime: Arc<OnceLock<Handle>>,
 }
 
 /// Something to be done on the worker.
@@ -57,12 +59,17 @@ impl Workers {
             let handle = WorkerHandle {
                 mail,
                 open: Arc::default(),
+                runtime: Arc::default(),
             };
             let (open, observer) = (handle.open.clone(), observer.clone());
+            let known = handle.runtime.clone();
             let runtime = Builder::new_current_thread();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{id}"))
-                .spawn(move || run(runtime, WorkerId(id), letters, open, observer))?;
+                .spawn(move || {
+                    let begun = |handle: &Handle| drop(known.set(handle.clone()));
+                    run(runtime, WorkerId(id), letters, open, observer, begun);
+                })?;
             workers.handles.push(handle);
             workers.threads.push(thread);
         }
@@ -134,6 +141,14 @@ impl WorkerHandle {
         self.open.load(Relaxed)
     }
 
+    /// Its tasks, and those of them that wait for it after somebody outside has woken them.
+    pub fn tasks(&self) -> (usize, usize) {
+        let metrics = self.runtime.get().map(Handle::metrics);
+        metrics.map_or((0, 0), |metrics| {
+            (metrics.num_alive_tasks(), metrics.global_queue_depth())
+        })
+    }
+
     /// Lets go of the connections: idle ones at once, busy ones after their response, tunnels when they end; what is left
     /// at the deadline is cut. Resolves when none is left.
     pub async fn drain(&self, deadline: Duration) {
@@ -173,6 +188,7 @@ fn run(
     mut letters: mpsc::UnboundedReceiver<Letter>,
     open: Arc<AtomicUsize>,
     observer: Arc<dyn Observer>,
+    begun: impl FnOnce(&Handle),
 ) {
     let runtime = match runtime.enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -181,6 +197,7 @@ fn run(
             return;
         }
     };
+    begun(runtime.handle());
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(observer.worker(id), open));
         tokio::task::spawn_local(tidy());

@@ -5,7 +5,7 @@ use std::fmt::Error;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Unit;
 
 use crate::state::State;
 
-use super::shared::{Cause, Ledger, Role, Totals};
+use super::shared::{BOUNDS_NS, Cause, Ledger, Role, Totals};
 
 pub(super) struct PluginMetrics {
     pub(super) ledger: Arc<Ledger>,
@@ -52,24 +52,34 @@ fn calls(encoder: &mut DescriptorEncoder<'_>, all: &All) -> Result<(), Error> {
         "Calls of plugins",
         calls,
     )?;
-    let timed = by_role(|totals| &totals.timed);
-    let help = "Calls that were timed, one in 64";
-    counters(encoder, all, "tidegate_plugin_timed_calls", help, timed)?;
     let failures =
         |totals: &Totals| Cause::ALL.map(|c| ("cause", c.name(), totals.failures[c as usize]));
     let help = "Calls that failed";
     counters(encoder, all, "tidegate_plugin_failures", help, failures)?;
+    durations(encoder, all)
+}
+
+/// Of the roles that a plugin was called in.
+fn durations(encoder: &mut DescriptorEncoder<'_>, all: &All) -> Result<(), Error> {
     let mut family = encoder.encode_descriptor(
-        "tidegate_plugin_timed_call",
-        "Time in the calls that were timed",
+        "tidegate_plugin_call_duration",
+        "Time in a call of a plugin, of one call in 64",
         Some(&Unit::Seconds),
-        MetricType::Counter,
+        MetricType::Histogram,
     )?;
+    let bounds = || BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9);
     for (plugin, totals) in all {
         for role in Role::ALL {
+            let timed = totals.timed[role as usize];
+            let count: u64 = timed.iter().sum();
+            if count == 0 {
+                continue;
+            }
+            let buckets: Vec<_> = bounds().chain([f64::INFINITY]).zip(timed).collect();
             let seconds = totals.nanos[role as usize] as f64 / 1e9;
             let labels = labels(plugin, [("role", role.name())]);
-            ConstCounter::new(seconds).encode(family.encode_family(&labels)?)?;
+            let mut series = family.encode_family(&labels)?;
+            series.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
         }
     }
     Ok(())

@@ -12,6 +12,28 @@ use std::time::{Duration, Instant};
 /// One call in so many is timed.
 pub(super) const TIMED: u64 = 64;
 
+/// Upper bounds of the buckets of timed calls, in nanoseconds: from a balancer's pick to beyond the CPU limits that there are.
+pub(super) const BOUNDS_NS: [u64; 15] = [
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    10_000_000,
+    100_000_000,
+];
+
+/// Calls by how long they took; the last is what is beyond all bounds.
+pub(super) type Buckets = [u64; BOUNDS_NS.len() + 1];
+
 /// Failures of a plugin that come closer than this are one burst, and logged once.
 const BURST: Duration = Duration::from_secs(10);
 
@@ -31,7 +53,8 @@ pub struct PluginShared {
 #[repr(align(128))]
 pub(super) struct Figures {
     calls: [AtomicU64; Role::ALL.len()],
-    timed: [AtomicU64; Role::ALL.len()],
+    /// Of the calls that were timed, each bucket for itself.
+    timed: [[AtomicU64; BOUNDS_NS.len() + 1]; Role::ALL.len()],
     nanos: [AtomicU64; Role::ALL.len()],
     failures: [AtomicU64; Cause::ALL.len()],
     pub(super) quarantined: AtomicBool,
@@ -68,7 +91,7 @@ pub enum Cause {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) calls: [u64; Role::ALL.len()],
-    pub(super) timed: [u64; Role::ALL.len()],
+    pub(super) timed: [Buckets; Role::ALL.len()],
     pub(super) nanos: [u64; Role::ALL.len()],
     pub(super) failures: [u64; Cause::ALL.len()],
     pub(super) instances: usize,
@@ -140,7 +163,8 @@ impl PluginShared {
     pub fn time(&self, role: Role) -> (Duration, u64) {
         let totals = self.totals();
         let nanos = totals.nanos[role as usize];
-        (Duration::from_nanos(nanos), totals.timed[role as usize])
+        let timed = totals.timed[role as usize].iter().sum();
+        (Duration::from_nanos(nanos), timed)
     }
 
     /// Instances of this generation that exist now.
@@ -197,8 +221,10 @@ impl Figures {
 
     #[cold]
     pub(super) fn took(&self, role: Role, time: Duration) {
-        self.nanos[role as usize].fetch_add(time.as_nanos() as u64, Relaxed);
-        self.timed[role as usize].fetch_add(1, Relaxed);
+        let nanos = time.as_nanos() as u64;
+        let bucket = BOUNDS_NS.partition_point(|bound| *bound < nanos);
+        self.nanos[role as usize].fetch_add(nanos, Relaxed);
+        self.timed[role as usize][bucket].fetch_add(1, Relaxed);
     }
 
     pub(super) fn failed(&self, cause: Cause) {
@@ -243,7 +269,7 @@ impl Ledger {
 impl Totals {
     fn add(&mut self, other: &Totals) {
         add(&mut self.calls, &other.calls);
-        add(&mut self.timed, &other.timed);
+        add_all(&mut self.timed, &other.timed);
         add(&mut self.nanos, &other.nanos);
         add(&mut self.failures, &other.failures);
         self.instances += other.instances;
@@ -258,7 +284,9 @@ fn totals(figures: &[Figures], instances: &AtomicUsize) -> Totals {
     };
     for worker in figures {
         add(&mut totals.calls, &read(&worker.calls));
-        add(&mut totals.timed, &read(&worker.timed));
+        let timed: [Buckets; Role::ALL.len()] =
+            std::array::from_fn(|role| read(&worker.timed[role]));
+        add_all(&mut totals.timed, &timed);
         add(&mut totals.nanos, &read(&worker.nanos));
         add(&mut totals.failures, &read(&worker.failures));
         totals.quarantined += usize::from(worker.quarantined.load(Relaxed));
@@ -268,6 +296,12 @@ fn totals(figures: &[Figures], instances: &AtomicUsize) -> Totals {
 
 fn read<const N: usize>(counters: &[AtomicU64; N]) -> [u64; N] {
     std::array::from_fn(|i| counters[i].load(Relaxed))
+}
+
+fn add_all(sums: &mut [Buckets], more: &[Buckets]) {
+    sums.iter_mut()
+        .zip(more)
+        .for_each(|(sum, one)| add(sum, one));
 }
 
 fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {

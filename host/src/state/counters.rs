@@ -18,15 +18,14 @@ const MOST_LABEL_VALUE: usize = 256;
 const REFUSED: u32 = 0;
 
 /// What the proxy itself says of plugins under `tidegate_plugin_…`: a plugin's own metric can't have these names.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 7] = [
+    "call_duration_seconds",
     "calls",
     "counters_refused",
     "failures",
     "instances",
     "log_lines_dropped",
     "quarantined_workers",
-    "timed_call_seconds",
-    "timed_calls",
 ];
 
 #[derive(Default)]

@@ -8,6 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 
 use super::sharing::Sharing;
 
@@ -111,6 +112,11 @@ impl Collector for SharingMetrics {
         let opened = ConstCounter::new(figures.opened.load(Relaxed));
         let kind = MetricType::Counter;
         opened.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        let name = "tidegate_state_waiting";
+        let help = "Of writes that wait for Redis";
+        let waiting = ConstGauge::new(self.0.waiting() as u64);
+        let unit = Some(&Unit::Bytes);
+        waiting.encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)?;
         let words = ["hit", "miss", "timeout", "failed", "skipped"];
         let help = "Look-ups in Redis, by what came of them";
         let all = words.into_iter().zip(&figures.look_ups);

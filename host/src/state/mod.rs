@@ -70,6 +70,11 @@ impl State {
         self.sharing.set(self, settings)
     }
 
+    /// Whether Redis answers, where state is shared.
+    pub fn shares(&self) -> bool {
+        self.sharing.is_on() && !self.sharing.is_alone()
+    }
+
     /// What `/metrics` tells of sharing.
     pub fn collector(&self) -> Box<dyn Collector> {
         Box::new(figures::SharingMetrics(self.sharing.clone()))

@@ -149,6 +149,12 @@ impl Sharing {
         self.link.load().is_some()
     }
 
+    /// Bytes of writes that wait for Redis.
+    pub(super) fn waiting(&self) -> usize {
+        let link = self.link.load();
+        link.as_ref().map_or(0, |link| link.bytes.load(Relaxed))
+    }
+
     /// Whether Redis is configured, and does not answer.
     pub(super) fn is_alone(&self) -> bool {
         self.link.load().as_ref().is_some_and(|link| link.is_open())

@@ -4,7 +4,7 @@
 //! A server keeps its slot for as long as anything refers to it, in whichever generation; then the slot is free again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use super::breaker::Entry;
 use super::budget::Budget;
 use super::kept::{Kept, Refused};
 use super::queue::Queue;
+use super::uptime::Uptime;
 use super::vitals::{Vitals, WHOLE};
 use crate::base::ids::Slot;
 use crate::config::checked::Passive;
@@ -35,6 +36,8 @@ pub struct Cell {
     touched_ms: AtomicU32,
     /// Offset 12: effective weight, 256 times the configured one at most.
     weight: AtomicU32,
+    /// Offset 16: the most that were in flight at a time.
+    most_inflight: AtomicU32,
 }
 
 pub struct LiveTable {
@@ -63,6 +66,10 @@ pub struct Crew {
     /// Of all pools.
     pub(super) kept: Arc<Kept>,
     pub(super) bodies_refused: Refused,
+    /// Down: none of its servers may be used.
+    pub uptime: Uptime,
+    /// The most that were in flight at all of its servers together, as far as was looked.
+    pub most_inflight: AtomicU32,
 }
 
 /// What makes a server the same one after a reload.
@@ -83,6 +90,8 @@ pub struct Server {
     full_weight: AtomicU32,
     /// Requests in flight at most; 0: any number.
     limit: AtomicU32,
+    /// The most that waited for it at a time.
+    pub(super) most_queued: AtomicU32,
     crew: Arc<Crew>,
 }
 
@@ -92,7 +101,7 @@ impl LiveTable {
     }
 
     pub fn with_capacity(servers: usize) -> Arc<LiveTable> {
-        // SAFETY: all-zero bytes are a valid `Cell` (four AtomicU32). Asking the allocator for zeroed memory is what keeps
+        // SAFETY: all-zero bytes are a valid `Cell` (five AtomicU32). Asking the allocator for zeroed memory is what keeps
         // the pages of unused slots untouched: 8 MiB of addresses, not of memory.
         let cells = unsafe { Box::<[Cell]>::new_zeroed_slice(servers).assume_init() };
         Arc::new(LiveTable {
@@ -123,12 +132,14 @@ impl LiveTable {
             &cell.ewma_us,
             &cell.touched_ms,
             &cell.weight,
+            &cell.most_inflight,
         ] {
             counter.store(0, Relaxed);
         }
         let crew = names.crew(&identity.pool);
         let server = Arc::new(Server {
             limit: AtomicU32::new(0),
+            most_queued: AtomicU32::new(0),
             crew,
             identity: identity.clone(),
             slot: Slot(slot),
@@ -241,6 +252,11 @@ impl Server {
         self.table.inflight(self.slot)
     }
 
+    /// The most that were in flight at a time.
+    pub fn most_inflight(&self) -> u32 {
+        self.cell().most_inflight.load(Relaxed)
+    }
+
     pub fn ewma_us(&self) -> u32 {
         self.table.ewma_us(self.slot)
     }
@@ -285,6 +301,11 @@ impl Server {
         self.limit.load(SeqCst)
     }
 
+    /// The most that waited for this very server at a time.
+    pub fn most_queued(&self) -> u32 {
+        self.most_queued.load(Relaxed)
+    }
+
     /// In force for those who come from now on; who waits hears of it by the queue's `look_again`.
     pub fn set_limit(&self, limit: u32) {
         self.limit.store(limit, SeqCst);
@@ -302,7 +323,7 @@ impl Server {
 
     /// Counts a request as in flight until the guard is dropped, whatever the limit.
     pub fn enter(self: &Arc<Self>) -> InFlight {
-        self.cell().inflight.fetch_add(1, Relaxed);
+        self.cell().one_more(Relaxed);
         self.in_flight(Entry {
             number: self.vitals.trial.number(),
             tried: false,
@@ -363,14 +384,18 @@ impl Server {
 
     /// One compare-and-swap where there is a limit.
     pub(super) fn take_place(&self) -> bool {
-        let inflight = &self.cell().inflight;
+        let cell = self.cell();
         let limit = self.limit();
         if limit == 0 {
-            inflight.fetch_add(1, Relaxed);
+            cell.one_more(Relaxed);
             return true;
         }
+        let inflight = &cell.inflight;
         let taken = inflight.fetch_update(SeqCst, SeqCst, |now| (now < limit).then_some(now + 1));
-        taken.is_ok()
+        taken.is_ok_and(|before| {
+            cell.saw(before + 1);
+            true
+        })
     }
 
     /// Tells the average of a time to first byte. Peak-sensitive: a slower answer counts at once, faster ones bit by bit.
@@ -389,6 +414,20 @@ impl Server {
 
     fn cell(&self) -> &Cell {
         self.table.cell(self.slot)
+    }
+}
+
+impl Cell {
+    fn one_more(&self, ordering: Ordering) {
+        let before = self.inflight.fetch_add(1, ordering);
+        self.saw(before.saturating_add(1));
+    }
+
+    /// A load on a line that is ours already, but for the few times that it is a record.
+    fn saw(&self, inflight: u32) {
+        if inflight > self.most_inflight.load(Relaxed) {
+            self.most_inflight.fetch_max(inflight, Relaxed);
+        }
     }
 }
 

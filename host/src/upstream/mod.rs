@@ -5,7 +5,9 @@ pub mod breaker;
 mod budget;
 mod kept;
 pub mod live;
+pub mod outcome;
 pub mod queue;
+pub mod uptime;
 pub mod vitals;
 
 #[cfg(test)]

@@ -17,7 +17,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -36,6 +38,8 @@ pub struct Queue {
     state: Mutex<State>,
     waits: AtomicU64,
     micros: AtomicU64,
+    /// The most in the pool's own line at a time.
+    most: AtomicU32,
 }
 
 #[derive(Default)]
@@ -130,6 +134,11 @@ impl Queue {
         self.lock().any.len()
     }
 
+    /// The most that were in it at a time.
+    pub fn most(&self) -> u32 {
+        self.most.load(Relaxed)
+    }
+
     /// In this server's line.
     pub fn length_at(&self, server: Slot) -> usize {
         let state = self.lock();
@@ -193,6 +202,11 @@ impl Crew {
         let ticket = again.unwrap_or(state.next);
         state.next = state.next.max(ticket + 1);
         state.join(wants, ticket);
+        let most = match wants {
+            Wants::Server(server) => &server.most_queued,
+            Wants::Any { .. } => &self.queue.most,
+        };
+        most.fetch_max(ahead as u32 + 1, Relaxed);
         self.queue.waited.store(true, SeqCst);
         fence(SeqCst);
         // Only now: what was given back before this was not offered to anybody.

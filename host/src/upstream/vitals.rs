@@ -15,11 +15,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::breaker::Trial;
+use super::outcome::Outcome;
+use super::uptime::Uptime;
 use crate::config::checked::Passive;
 use crate::hook::ServerState;
 
 /// The whole of a server's weight.
 pub const WHOLE: u32 = 256;
+
+/// Nobody is sent there.
+const DOWN: u8 = 2;
 
 /// Beside the numbers of the other states: ready, for one request at a time.
 const ON_TRIAL: u8 = 3;
@@ -40,6 +45,8 @@ pub struct Vitals {
     successes: AtomicU32,
     failures: AtomicU32,
     pub counts: Counts,
+    /// Down: it may not be used, maintenance included.
+    pub uptime: Uptime,
     /// Whether it comes back from an ejection, request by request.
     pub trial: Trial,
     last: Mutex<Option<LastProbe>>,
@@ -54,11 +61,14 @@ pub struct Counts {
     pub went_up: AtomicU64,
     pub went_down: AtomicU64,
     pub ejections: AtomicU64,
+    /// Attempts there that were to be followed by one at another server.
+    pub retried: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
 pub struct LastProbe {
     pub passed: bool,
+    pub outcome: Outcome,
     /// What was seen: `200`, `connection refused`.
     pub words: String,
     pub took: Duration,
@@ -137,9 +147,28 @@ impl Vitals {
             ServerState::Ready if self.trial.is_on() => ON_TRIAL,
             ServerState::Ready => 0,
             ServerState::Drain => 1,
-            ServerState::Down => 2,
+            ServerState::Down => DOWN,
         };
-        self.state.swap(state, Relaxed) != state
+        let changed = self.state.swap(state, Relaxed) != state;
+        if changed {
+            self.uptime.changed(self.state(), self.why());
+        }
+        changed
+    }
+
+    /// What its state comes from.
+    fn why(&self) -> String {
+        let probe = || self.last_probe().map(|probe| probe.words);
+        match (self.wanted(), self.advised()) {
+            (Wanted::Ready, Wanted::Ready) => {}
+            (Wanted::Ready, _) => return probe().unwrap_or_default(),
+            _ => return "as the operator wants it".to_owned(),
+        }
+        match self.is_ejected() {
+            true => "requests to it failed".to_owned(),
+            false if self.trial.is_on() => "on trial".to_owned(),
+            false => probe().unwrap_or_default(),
+        }
     }
 
     /// Whether somebody may be sent there: on trial, one at a time.
@@ -317,6 +346,7 @@ impl Met {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::outcome::{End, Layer};
 
     fn rules() -> Passive {
         Passive {
@@ -379,6 +409,7 @@ mod tests {
         let probe = |passed| {
             vitals.probed(LastProbe {
                 passed,
+                outcome: Outcome::new(Layer::Connection, End::Passed).as_judged(passed),
                 words: String::new(),
                 took: Duration::ZERO,
             })

@@ -5,9 +5,12 @@
 const EVERY = 2000;
 const KEPT = 150;
 const WINDOW = 5;
+const HELD = 3000;
 
 const seen = [];
 const charts = new Map();
+const opened = new Set();
+let pressed = -Infinity;
 let token = sessionStorage.getItem("tidegate-token") || "";
 
 const $ = (id) => document.getElementById(id);
@@ -22,8 +25,9 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Replaces what is shown, unless it is the same: what has the focus keeps it.
+// Replaces what is shown, unless it is the same, or a button is held down: what has the focus keeps it.
 function show(place, ...children) {
+  if (performance.now() - pressed < HELD) return;
   const fresh = make("div", {}, ...children);
   if (fresh.innerHTML === place.innerHTML) return;
   const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
@@ -107,7 +111,8 @@ const perSecond = (value) => (value === null ? "–" : `${number(value, value < 
 const share = (part, whole) => (!whole ? "–" : `${number((100 * part) / whole, 2)} %`);
 function time(seconds) {
   if (seconds === null) return "–";
-  if (seconds < 0.001) return `${number(seconds * 1e6)} µs`;
+  if (seconds < 1e-6) return `${number(seconds * 1e9)} ns`;
+  if (seconds < 0.001) return `${number(seconds * 1e6, seconds < 1e-5 ? 1 : 0)} µs`;
   return seconds < 1 ? `${number(seconds * 1e3, 1)} ms` : `${number(seconds, 2)} s`;
 }
 function duration(seconds) {
@@ -154,7 +159,7 @@ function table(columns, rows) {
   );
 }
 
-const GRADES = { ready: "good", up: "good", warm: "good", running: "good", drain: "warn", draining: "warn", maint: "warn", starting: "warn" };
+const GRADES = { ready: "good", up: "good", warm: "good", running: "good", connected: "good", resolved: "good", drain: "warn", draining: "warn", maint: "warn", starting: "warn" };
 const pill = (word) => make("span", { class: `pill ${GRADES[word] || "bad"}` }, word);
 
 function tiles() {
@@ -175,6 +180,64 @@ function tiles() {
   );
 }
 
+// What can be looked at when it is asked for; it stays open from one look to the next.
+function fold(id, summary, ...inside) {
+  return make("details", { id, open: opened.has(id) }, make("summary", { id: `${id}-summary` }, summary), ...inside);
+}
+
+const clock = (at) => make("time", { datetime: at }, new Date(at).toLocaleTimeString());
+
+// State, why, and how it came to be so.
+function standing(pool, server) {
+  const health = server.state === "ready" && !["up", "unchecked"].includes(server.health) ? ` ${server.health}` : "";
+  const seen = server.last_probe === null ? server.health : `${server.last_probe}${server.last_probe_ms === null ? "" : `, ${time(server.last_probe_ms / 1000)}`}`;
+  const past = server.history.map((change) => make("li", {}, clock(change.at), " ", pill(change.state), change.why ? ` ${change.why}` : ""));
+  return make(
+    "div",
+    { class: "standing" },
+    pill(server.state),
+    `${health}${server.backup ? " backup" : ""}`,
+    make("div", { class: "muted" }, seen),
+    past.length ? fold(`past-${pool}-${server.name}`, past.length === 1 ? "1 change" : `${past.length} changes`, make("ol", { class: "past" }, ...past)) : null,
+  );
+}
+
+// Who waits for a place, and who was sent away.
+function queue(pool) {
+  const waiting = pool.queued + pool.servers.reduce((all, server) => all + server.queued, 0);
+  const full = rate("tidegate_faults_total", { pool: pool.name, fault: "queue-full" });
+  const late = rate("tidegate_faults_total", { pool: pool.name, fault: "queue-timeout" });
+  const limited = pool.servers.some((server) => server.max_connections !== null);
+  if (!limited && !waiting) return null;
+  const bound = pool.max_queue === null ? "no bound" : `at most ${number(pool.max_queue)} a line`;
+  return make("p", { class: "muted facts" }, `Queue: ${number(waiting)} waiting, ${bound}; sent away: full ${perSecond(full)}, too late ${perSecond(late)}`);
+}
+
+function retries(pool) {
+  const again = rate("tidegate_retries_total", { pool: pool.name });
+  return again ? make("p", { class: "muted facts" }, `Tried again: ${perSecond(again)}`) : null;
+}
+
+// Servers that are names, and the file that lists some.
+function sources(pool) {
+  const row = (name) => [
+    name.server,
+    make("code", {}, name.address),
+    number(name.servers),
+    pill(name.problem ? "failing" : "resolved"),
+    name.next_seconds === null ? "now" : `in ${duration(name.next_seconds)}`,
+    name.problem ? `${name.problem}${name.failing_seconds === null ? "" : `, for ${duration(name.failing_seconds)}`}` : "–",
+  ];
+  const columns = [["name"], ["address"], ["servers", "number"], ["state"], ["next look-up"], ["last failure"]];
+  const file = pool.servers_file;
+  return [
+    pool.names.length ? make("h4", {}, "Looked up by name") : null,
+    pool.names.length ? table(columns, pool.names.map(row)) : null,
+    file ? make("p", { class: "muted facts" }, `Also from ${file.path}`) : null,
+    ...(file ? file.problems.map((problem) => make("pre", { class: "notice" }, problem)) : []),
+  ];
+}
+
 // What may be done with a server.
 function switches(pool, server) {
   const to = server.state === "ready" || server.state === "down" ? ["drain", "Drain"] : ["ready", "Use again"];
@@ -186,24 +249,24 @@ function pools(status) {
     const of = { pool: pool.name };
     const requests = rate("tidegate_requests_total", of);
     const errors = rate("tidegate_requests_total", { ...of, code: "5xx" });
-    const times = [0.5, 0.99].map((share) => time(percentile("tidegate_request_duration_seconds", of, share)));
+    const times = [0.5, 0.9, 0.99].map((share) => time(percentile("tidegate_request_duration_seconds", of, share)));
     const row = (server) => {
       const its = { ...of, server: server.name };
       const all = rate("tidegate_requests_total", its);
-      const reason = server.last_probe;
       return [
         server.name,
         make("code", {}, server.address),
-        make("span", reason ? { title: reason } : {}, pill(server.state), server.backup ? " backup" : ""),
+        standing(pool.name, server),
         number(server.weight),
-        number(server.in_flight),
+        server.max_connections === null ? number(server.in_flight) : `${number(server.in_flight)} of ${number(server.max_connections)}`,
+        number(server.queued),
         perSecond(all),
         share(rate("tidegate_requests_total", { ...its, code: "5xx" }), all),
         time(server.ewma_us ? server.ewma_us / 1e6 : null),
         switches(pool.name, server),
       ];
     };
-    const columns = [["server"], ["address"], ["state"], ["weight", "number"], ["in flight", "number"], ["requests", "number"], ["5xx", "number"], ["first byte", "number"], [""]];
+    const columns = [["server"], ["address"], ["state"], ["weight", "number"], ["in flight", "number"], ["waiting", "number"], ["requests", "number"], ["5xx", "number"], ["first byte", "number"], [""]];
     return make(
       "article",
       { class: "card" },
@@ -211,10 +274,13 @@ function pools(status) {
         "div",
         { class: "head" },
         make("h3", {}, pool.name, " ", make("span", { class: "muted" }, `by ${pool.balancer}`)),
-        make("span", { class: "muted" }, `${perSecond(requests)}, 5xx ${share(errors, requests)}, median ${times[0]}, 99th percentile ${times[1]}`),
+        make("span", { class: "muted" }, `${perSecond(requests)}, 5xx ${share(errors, requests)}, median ${times[0]}, 90th percentile ${times[1]}, 99th ${times[2]}`),
       ),
       chart(`pool ${pool.name}`, requests, `Requests to ${pool.name}`),
+      queue(pool),
+      retries(pool),
       table(columns, pool.servers.map(row)),
+      ...sources(pool),
     );
   };
   show($("pools"), ...status.pools.map(card));
@@ -246,6 +312,13 @@ function listeners(status) {
   show($("listeners"), make("div", { class: "card" }, table(columns, status.listeners.map(row))));
 }
 
+// Failures, by what they were: a trap before all else.
+function failures(plugin) {
+  const all = seen.at(-1).metrics.get("tidegate_plugin_failures_total") || [];
+  const some = all.filter(([labels, value]) => labels.plugin === plugin.name && value > 0);
+  return some.length ? some.map(([labels, value]) => `${number(value)} ${labels.cause}`).join(", ") : "0";
+}
+
 function plugins(status) {
   const row = (plugin) => [
     plugin.name,
@@ -256,10 +329,31 @@ function plugins(status) {
     number(plugin.instances),
     perSecond(rate("tidegate_plugin_calls_total", { plugin: plugin.name })),
     time(plugin.mean_call_ns ? plugin.mean_call_ns / 1e9 : null),
-    number(plugin.failures),
+    failures(plugin),
   ];
-  const columns = [["name"], ["version"], ["source"], ["roles"], ["state"], ["instances", "number"], ["calls", "number"], ["a call", "number"], ["failures", "number"]];
+  const columns = [["name"], ["version"], ["source"], ["roles"], ["state"], ["instances", "number"], ["calls", "number"], ["a call", "number"], ["traps, failures", "number"]];
   show($("plugins"), make("div", { class: "card" }, table(columns, status.plugins.map(row))));
+}
+
+function shared(status) {
+  const place = status.shared_state;
+  $("shared").hidden = !place;
+  if (!place) return;
+  const now = seen.at(-1);
+  const looked = (result) => perSecond(rate("tidegate_state_lookups_total", { result }));
+  const wrote = (result) => perSecond(rate("tidegate_state_writes_total", { result }));
+  const refused = ["password", "unreachable", "refused"].map((result) => [result, sum(now, "tidegate_state_connects_total", { result })]).filter(([, count]) => count > 0);
+  const row = [
+    make("code", {}, place.redis),
+    pill(place.answers ? "connected" : "no answer"),
+    `hit ${looked("hit")}, miss ${looked("miss")}, late ${looked("timeout")}`,
+    `done ${wrote("done")}, dropped ${wrote("dropped")}`,
+    `${number(sum(now, "tidegate_state_waiting_bytes"))} B`,
+    number(sum(now, "tidegate_state_breaker_opened_total")),
+    refused.map(([result, count]) => `${number(count)} ${result}`).join(", ") || "–",
+  ];
+  const columns = [["redis"], ["state"], ["look-ups"], ["writes"], ["waiting", "number"], ["ceased to answer", "number"], ["failed connections"]];
+  show($("state-shared"), make("div", { class: "card" }, table(columns, [row])));
 }
 
 function generations(history) {
@@ -302,6 +396,7 @@ async function look() {
   pools(status);
   listeners(status);
   plugins(status);
+  shared(status);
   generations(history);
 }
 
@@ -367,6 +462,15 @@ document.addEventListener("click", (event) => {
     change(`Run the configuration and the plugins of generation ${to} again?`, `/api/v1/rollback/${to}`, { method: "POST" });
   }
 });
+
+document.addEventListener("pointerdown", () => { pressed = performance.now(); });
+for (const kind of ["pointerup", "pointercancel"]) document.addEventListener(kind, () => { pressed = -Infinity; });
+
+// It does not bubble.
+document.addEventListener("toggle", (event) => {
+  if (event.target.open) opened.add(event.target.id);
+  else opened.delete(event.target.id);
+}, true);
 
 $("unlock").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -36,6 +36,13 @@ impl Count {
         self.add(less.wrapping_neg());
     }
 
+    /// As what was the most so far.
+    pub fn raise(&self, to: u64) {
+        if to > self.read() {
+            self.0.store(to, Relaxed);
+        }
+    }
+
     pub fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -96,11 +103,41 @@ pub struct Pool {
     pub retries: Count,
 }
 
+/// What a server was given; under no server's name, what came to a pool and to none of its servers.
+#[derive(Default)]
+pub struct Served {
+    /// Connections in tcp mode among them.
+    pub requests: Count,
+    pub bytes_in: Count,
+    pub bytes_out: Count,
+    /// Connections that were made, not used again.
+    pub connects: Count,
+    /// What its client gave up.
+    pub client_aborts: Count,
+    /// Nanoseconds, by `Spell`: of all requests together, and of the slowest.
+    pub times: [Count; SPELLS],
+    pub longest: [Count; SPELLS],
+}
+
+/// How many `Spell`s there are.
+pub const SPELLS: usize = 4;
+
+/// Times of a request that are kept by server.
+#[derive(Clone, Copy)]
+pub enum Spell {
+    Queue,
+    Connect,
+    FirstByte,
+    Total,
+}
+
 #[derive(Default)]
 pub struct Listener {
     pub connections: Count,
     pub open: Count,
     pub in_flight: Count,
+    /// Requests begun.
+    pub requests: Count,
     /// By `Silence`.
     pub silent: [Count; SILENCES.len()],
 }
@@ -164,8 +201,25 @@ impl Cells for Listener {
         Cells::add(&self.connections, &other.connections);
         Cells::add(&self.open, &other.open);
         Cells::add(&self.in_flight, &other.in_flight);
+        Cells::add(&self.requests, &other.requests);
         for (sum, part) in self.silent.iter().zip(&other.silent) {
             Cells::add(sum, part);
+        }
+    }
+}
+
+impl Cells for Served {
+    fn add(&self, other: &Self) {
+        Cells::add(&self.requests, &other.requests);
+        Cells::add(&self.bytes_in, &other.bytes_in);
+        Cells::add(&self.bytes_out, &other.bytes_out);
+        Cells::add(&self.connects, &other.connects);
+        Cells::add(&self.client_aborts, &other.client_aborts);
+        for (sum, part) in self.times.iter().zip(&other.times) {
+            Cells::add(sum, part);
+        }
+        for (most, part) in self.longest.iter().zip(&other.longest) {
+            most.raise(part.read());
         }
     }
 }

@@ -114,7 +114,7 @@ static FAULTS: Head = Head(
     "tidegate_faults",
     None,
     MetricType::Counter,
-    "Requests that went wrong, by the word that the access log has for it",
+    "Requests that went wrong, by the word that the access log has for it; with the server, where it is the server's fault",
 );
 static WORKER_CONNECTIONS: Head = Head(
     "tidegate_worker_connections",
@@ -236,11 +236,16 @@ fn listeners(out: &mut DescriptorEncoder<'_>, sums: &Sums<1, Listener>) -> fmt::
     Ok(())
 }
 
-fn faults(out: &mut DescriptorEncoder<'_>, sums: &Sums<3, Fault>) -> fmt::Result {
+fn faults(out: &mut DescriptorEncoder<'_>, sums: &Sums<4, Fault>) -> fmt::Result {
     let mut family = begin(out, &FAULTS)?;
     for (names, sum) in sums {
-        let [listener, pool, fault] = &**names;
-        let labels = [("listener", &**listener), ("pool", pool), ("fault", fault)];
+        let [listener, pool, server, fault] = &**names;
+        let labels = [
+            ("listener", &**listener),
+            ("pool", pool),
+            ("server", server),
+            ("fault", fault),
+        ];
         counter(&mut family, labels, &sum.count)?;
     }
     Ok(())

@@ -11,6 +11,7 @@
 mod cells;
 mod collect;
 mod family;
+mod traffic;
 mod worker;
 
 use std::sync::atomic::AtomicUsize;
@@ -20,9 +21,10 @@ use prometheus_client::registry::Registry;
 
 use crate::base::ids::WorkerId;
 
-use self::cells::{Exchange, Fault, Listener, Pool, Requests};
+use self::cells::{Exchange, Fault, Listener, Pool, Requests, Served};
 use self::family::{Family, Grain};
 
+pub use self::traffic::{Counted, OfListener, OfServer, Rate, Traffic};
 pub use self::worker::Worker;
 
 /// Combinations of names in all families together. A thousand servers behind thirty routes fit; a configuration that
@@ -38,10 +40,12 @@ pub struct Metrics {
     exchanges: Family<2, Exchange>,
     /// By pool.
     pools: Family<1, Pool>,
+    /// By pool, server.
+    served: Family<2, Served>,
     /// By listener.
     listeners: Family<1, Listener>,
-    /// By listener, pool, fault.
-    faults: Family<3, Fault>,
+    /// By listener, pool, server, fault.
+    faults: Family<4, Fault>,
     workers: Mutex<Vec<OneWorker>>,
 }
 
@@ -70,6 +74,7 @@ impl Metrics {
             requests: Family::default(),
             exchanges: Family::default(),
             pools: Family::default(),
+            served: Family::default(),
             listeners: Family::default(),
             faults: Family::default(),
             workers: Mutex::default(),

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::base::event::{RequestEnded, Silence};
 use crate::base::ids::WorkerId;
 
-use super::cells::{self, Cells, Count, Exchange, Fault, Listener, Pool, Requests};
+use super::cells::{self, Cells, Count, Exchange, Fault, Listener, Pool, Requests, Served, Spell};
 use super::family::{End, Family, Series};
 use super::{Metrics, OneWorker, Room};
 
@@ -39,8 +40,14 @@ struct Way {
     requests: Arc<Series<4, Requests>>,
     exchange: Arc<Series<2, Exchange>>,
     /// None: it came to no pool.
-    pool: Option<Arc<Series<1, Pool>>>,
+    pool: Option<InPool>,
     listener: Arc<Series<1, Listener>>,
+}
+
+/// What a request touches that came to a pool.
+struct InPool {
+    pool: Arc<Series<1, Pool>>,
+    served: Arc<Series<2, Served>>,
 }
 
 /// What is looked up for the first request of a way, and after a fault.
@@ -48,7 +55,8 @@ struct Others {
     requests: End<4, Requests>,
     exchanges: Known<2, Exchange>,
     pools: Known<1, Pool>,
-    faults: Known<3, Fault>,
+    served: Known<2, Served>,
+    faults: Known<4, Fault>,
 }
 
 /// A family's series that this worker has met, and the end at which it adds.
@@ -73,6 +81,7 @@ impl Worker {
             requests: metrics.requests.grain(),
             exchanges: Known::new(&metrics.exchanges),
             pools: Known::new(&metrics.pools),
+            served: Known::new(&metrics.served),
             faults: Known::new(&metrics.faults),
         };
         Worker {
@@ -102,14 +111,12 @@ impl Worker {
 
     pub fn request_started(&self, listener: &str) {
         let mut recent = self.recent_listener.borrow_mut();
-        match &*recent {
-            Some(series) if series.is_of([listener]) => series.cells.in_flight.add(1),
-            _ => recent
-                .insert(self.listener(listener))
-                .cells
-                .in_flight
-                .add(1),
-        }
+        let series = match &mut *recent {
+            Some(series) if series.is_of([listener]) => series,
+            _ => recent.insert(self.listener(listener)),
+        };
+        series.cells.in_flight.add(1);
+        series.cells.requests.add(1);
     }
 
     /// Answers how many connections are open at its listener on this worker.
@@ -153,9 +160,11 @@ impl Worker {
             others
                 .exchanges
                 .find(&metrics.exchanges, room, [request.listener, pool_name]);
-        let pool = request
-            .pool
-            .map(|pool| others.pools.find(&metrics.pools, room, [pool]));
+        let server = request.server.unwrap_or_default();
+        let pool = request.pool.map(|pool| InPool {
+            pool: others.pools.find(&metrics.pools, room, [pool]),
+            served: others.served.find(&metrics.served, room, [pool, server]),
+        });
         let listener = self.listener(request.listener);
         let requests = others.requests.add(&metrics.requests, room, names);
         let way = |requests| Way {
@@ -171,7 +180,13 @@ impl Worker {
     }
 
     fn fault(&self, request: &RequestEnded<'_>, fault: &str) {
-        let names = [request.listener, request.pool.unwrap_or_default(), fault];
+        let server = request.server.filter(|_| is_to_blame(request.termination));
+        let names = [
+            request.listener,
+            request.pool.unwrap_or_default(),
+            server.unwrap_or_default(),
+            fault,
+        ];
         let mut others = self.others.borrow_mut();
         let faults = &self.metrics.faults;
         let series = others.faults.find(faults, &self.metrics.room, names);
@@ -199,8 +214,9 @@ impl Way {
             listener.in_flight.subtract(1);
             exchange.time.observe(request.times.total);
         }
-        if let Some(pool) = &self.pool {
+        if let Some(InPool { pool, served }) = &self.pool {
             pool.cells.count(request);
+            served.cells.count(request);
         }
         listener.open.gauge()
     }
@@ -219,6 +235,44 @@ impl Pool {
         if retries > 0 {
             self.retries.add(retries.into());
         }
+    }
+}
+
+impl Served {
+    fn count(&self, request: &RequestEnded<'_>) {
+        self.requests.add(1);
+        self.bytes_in.add(request.bytes_in);
+        self.bytes_out.add(request.bytes_out);
+        if request.fault.is_some() && matches!(request.termination[0], b'C' | b'c') {
+            self.client_aborts.add(1);
+        }
+        let times = &request.times;
+        if let Some(connect) = times.connect.filter(|time| !time.is_zero()) {
+            self.connects.add(1);
+            self.took(Spell::Connect, connect);
+        }
+        if let Some(queue) = times.queue {
+            self.took(Spell::Queue, queue);
+        }
+        if let Some(first_byte) = times.first_byte {
+            self.took(Spell::FirstByte, first_byte);
+        }
+        self.took(Spell::Total, times.total);
+    }
+
+    fn took(&self, spell: Spell, time: Duration) {
+        let nanos = time.as_nanos() as u64;
+        self.times[spell as usize].add(nanos);
+        self.longest[spell as usize].raise(nanos);
+    }
+}
+
+/// Whether it is the server that ended it, by HAProxy's termination state: `S` and `s`, but for a wait for a place; `D`, as it was
+/// found down; `PH`, for an answer that was none.
+fn is_to_blame(termination: [u8; 2]) -> bool {
+    match termination {
+        [b'S' | b's' | b'D', how_far] => how_far != b'Q',
+        other => other == *b"PH",
     }
 }
 
