@@ -88,12 +88,14 @@ fn bodies_are_kept_where_there_is_room_for_all_of_them() {
             "PUT / HTTP/1.1\nhost: a\ncontent-length: 25\n\n{body}"
         ))
     };
-    assert_eq!(put().status(), 200);
     let mut slow = Client::connect(proxy.address("web"));
     slow.write(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n")
         .unwrap();
-    // It is not repeated, since it is not kept.
-    wait_until("the slow one has its room", || put().status() == 503);
+    wait_until("the slow one has its room", || {
+        let of_all = [("listener", "web")];
+        proxy.metrics().sum("tidegate_requests_in_flight", &of_all) == 1.0
+    });
+    assert_eq!(put().status(), 503, "it is not kept, so it is not repeated");
     let refused = [("pool", "app")];
     let refused = proxy
         .metrics()

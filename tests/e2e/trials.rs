@@ -17,9 +17,9 @@ fn what_was_sent_before_an_ejection_passes_no_trial() {
     let stage = Stage::new("a");
     let proxy = Proxy::start(on(&[&stage], "http", 1));
     let late = ask(&proxy, "/held", "");
-    stage.wait_for("/held");
+    stage.wait_for_held();
     put_on_trial(&proxy, 1);
-    stage.let_go("/held", 200);
+    stage.let_go(200);
     assert_eq!(late.join().unwrap().status(), 200);
     // Which is the trial, and fails it.
     assert_eq!(proxy.get("/bad").status(), 500);
@@ -31,9 +31,9 @@ fn what_was_sent_before_an_ejection_fails_no_trial() {
     let stage = Stage::new("a");
     let proxy = Proxy::start(on(&[&stage], "http", 1));
     let late = ask(&proxy, "/held", "");
-    stage.wait_for("/held");
+    stage.wait_for_held();
     put_on_trial(&proxy, 1);
-    stage.let_go("/held", 500);
+    stage.let_go(500);
     assert_eq!(late.join().unwrap().status(), 500);
     wait_until("it has passed its trial", || proxy.get("/").status() == 200);
     wait_until("it is back", || of(&proxy, "a")["health"] == "unchecked");
@@ -91,8 +91,13 @@ fn a_trial_in_tcp_mode_is_over_with_its_connection() {
     let stage = Stage::at(port.address(), "a");
     let proxy = Proxy::start(on(&[&stage], "tcp", 2));
     stage.origin.stop();
+    let ask = |path: &str| {
+        let mut client = Client::try_connect(proxy.address("web"))?;
+        let answer = client.try_ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))?;
+        io::Result::Ok((client, answer.status()))
+    };
     wait_until("it is ejected", || {
-        let _ = Client::connect(proxy.address("web")).try_ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        let _ = ask("/");
         ejections(&proxy) >= 1
     });
     let _stage = Stage::at(port.address(), "a");
@@ -100,11 +105,6 @@ fn a_trial_in_tcp_mode_is_over_with_its_connection() {
         // It may have been tried while it was away.
         of(&proxy, "a")["health"] == "on trial"
     });
-    let ask = |path: &str| {
-        let mut client = Client::connect(proxy.address("web"));
-        let answer = client.try_ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
-        answer.map(|answer| (client, answer.status()))
-    };
     // Before it may be picked it is not tried.
     let (_first, status) = wait_for("the first to be tried", || ask("/").ok());
     assert_eq!(status, 200);
@@ -123,7 +123,7 @@ fn a_client_that_leaves_in_the_middle_of_a_trial_neither_passes_nor_fails_it() {
     leaver
         .write(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
-    stage.wait_for("/held");
+    stage.wait_for_held();
     assert_eq!(proxy.get("/meanwhile").status(), 503, "one at a time");
     rustix::net::connect_unspec(leaver.socket()).unwrap();
     assert_eq!(proxy.logged("/held")["fault"], "client-closed");
@@ -144,10 +144,10 @@ fn a_stuck_user_goes_elsewhere_while_its_server_is_tried() {
         let proxy = Proxy::start(config);
         put_on_trial(&proxy, 1);
         let tried = ask(&proxy, "/held", "");
-        a.wait_for("/held");
+        a.wait_for_held();
         let stuck = ask(&proxy, "/", "cookie: S=a\r\n").join().unwrap();
         assert_eq!((stuck.status(), stuck.text().as_str()), (200, "b"));
-        a.let_go("/held", 200);
+        a.let_go(200);
         assert_eq!(tried.join().unwrap().text(), "a");
     }
 }
@@ -163,19 +163,19 @@ fn a_pool_is_usable_while_its_server_is_tried_but_not_while_it_is_ejected_or_dra
     let proxy = Proxy::start(config);
     let usable = || proxy.admin("GET", "/healthz?pool=app", b"").status();
     assert_eq!(usable(), 200);
-    assert_eq!(proxy.get("/bad").status(), 500);
+    fail_twice(&proxy);
     wait_until("it is ejected", || of(&proxy, "a")["health"] == "ejected");
     assert_eq!(usable(), 503);
     wait_for_trial(&proxy);
     assert_eq!(usable(), 200);
     let tried = ask(&proxy, "/held", "");
-    stage.wait_for("/held");
+    stage.wait_for_held();
     assert_eq!(
         usable(),
         200,
         "it would not do to leave and come back each time"
     );
-    stage.let_go("/held", 200);
+    stage.let_go(200);
     assert_eq!(tried.join().unwrap().status(), 200);
     for (body, expected) in [
         ("{\"state\": \"drain\"}", 503),
@@ -194,7 +194,15 @@ fn a_pool_is_usable_while_its_server_is_tried_but_not_while_it_is_ejected_or_dra
 /// An origin whose answers are told by the request's path, and by the test.
 struct Stage {
     origin: Origin,
-    held: Arc<(Mutex<Vec<(String, Option<u16>)>>, Condvar)>,
+    held: Arc<(Mutex<Held>, Condvar)>,
+}
+
+/// The request for `/held`.
+#[derive(Default)]
+struct Held {
+    came: bool,
+    /// What it is answered with, once that is known.
+    status: Option<u16>,
 }
 
 impl Stage {
@@ -203,7 +211,7 @@ impl Stage {
     }
 
     fn at(address: SocketAddr, name: &str) -> Stage {
-        let held = Arc::<(Mutex<Vec<(String, Option<u16>)>>, Condvar)>::default();
+        let held = Arc::<(Mutex<Held>, Condvar)>::default();
         let (its, own) = (held.clone(), name.to_owned());
         let origin = Origin::on(address, name, move |request, stream| {
             let target = request.target();
@@ -220,11 +228,11 @@ impl Stage {
                     return hang(stream);
                 }
                 "/held" => {
-                    let (all, changed) = &*its;
-                    all.lock().unwrap().push((target.to_owned(), None));
-                    let waits = |all: &mut Vec<(String, Option<u16>)>| all[0].1.is_none();
-                    let all = changed.wait_while(all.lock().unwrap(), waits).unwrap();
-                    all[0].1.unwrap_or(200)
+                    let (held, changed) = &*its;
+                    held.lock().unwrap().came = true;
+                    let waits = |held: &mut Held| held.status.is_none();
+                    let held = changed.wait_while(held.lock().unwrap(), waits).unwrap();
+                    held.status.unwrap_or(200)
                 }
                 _ => 200,
             };
@@ -233,36 +241,31 @@ impl Stage {
         Stage { origin, held }
     }
 
-    fn wait_for(&self, path: &str) {
-        wait_until(path, || {
-            let all = self.held.0.lock().unwrap();
-            all.iter().any(|(known, _)| known == path)
-        });
+    #[track_caller]
+    fn wait_for_held(&self) {
+        wait_until("it is held", || self.held.0.lock().unwrap().came);
     }
 
-    fn let_go(&self, path: &str, status: u16) {
-        for held in self.held.0.lock().unwrap().iter_mut() {
-            if held.0 == path {
-                held.1 = Some(status);
-            }
-        }
+    fn let_go(&self, status: u16) {
+        let status = Some(status);
+        self.held.0.lock().unwrap().status = status;
         self.held.1.notify_all();
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.let_go("/held", 200);
+        self.let_go(200);
     }
 }
 
 /// So that one answer tells what all workers' balancers know.
 const ONE_WORKER: &str = "[proxy]\nworkers = 1\n";
 
-/// The first failure ejects, for a moment.
+/// Two failures in a row eject, for a moment.
 fn breaker(trials: u32) -> String {
     format!(
-        "retries = 0\npassive = {{ max-fails = 1, eject = \"100ms\", max-eject = \"100ms\", max-ejected = \"100%\", trials = {trials}, on = [\"connect\", \"5xx\"] }}"
+        "retries = 0\npassive = {{ max-fails = 2, eject = \"100ms\", max-eject = \"100ms\", max-ejected = \"100%\", trials = {trials}, on = [\"connect\", \"5xx\"] }}"
     )
 }
 
@@ -293,9 +296,16 @@ fn wait_for_ejections(proxy: &Proxy, count: u64) {
 /// Has the server `a` fail, and waits for the end of its ejection.
 #[track_caller]
 fn put_on_trial(proxy: &Proxy, ejections: u64) {
-    assert_eq!(proxy.get("/bad").status(), 500);
+    fail_twice(proxy);
     wait_for_ejections(proxy, ejections);
     wait_for_trial(proxy);
+}
+
+#[track_caller]
+fn fail_twice(proxy: &Proxy) {
+    for _ in 0..2 {
+        assert_eq!(proxy.get("/bad").status(), 500);
+    }
 }
 
 /// Balancers hear of it a little later than the status.

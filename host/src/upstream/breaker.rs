@@ -116,7 +116,7 @@ impl Trial {
                 (true, Some(true), 1) => PASSED,
                 (true, Some(true), left) => left - 1,
             };
-            Some(word & !(NUMBER - 1) | u64::from(after))
+            Some((word & !(NUMBER - 1)) | u64::from(after))
         };
         let ends = |before| left(after(before).unwrap_or_default()) >= PASSED;
         self.change(after).is_some_and(ends)
@@ -247,7 +247,7 @@ mod tests {
             (0..3).for_each(|_| drop(scope.spawn(tries)));
             for round in 0..TRIALS {
                 trial.set(EACH);
-                if opens && round % 4 == 0 {
+                if opens && round.is_multiple_of(4) {
                     thread::yield_now();
                     trial.open();
                 } else {
