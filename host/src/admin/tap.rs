@@ -10,7 +10,7 @@ use futures_util::stream::unfold;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::control::Status;
-use crate::observe::tap::{Asked, MOST_TAPS, Reader, Terms};
+use crate::observe::tap::{Asked, MOST_TAPS, Reader, Terms, is_plugin};
 
 use super::Proxy;
 use super::answer::Refusal;
@@ -62,11 +62,21 @@ fn known(terms: &Terms, status: &Status) -> Result<(), String> {
         .filter_map(|server| server.pool.clone());
     all_of("pool", &of_servers.collect::<Vec<_>>(), names)?;
     let names = status.plugins.iter().map(|one| one.name.as_str());
-    all_of("plugin", &terms.plugins, names.collect())
+    all_by("plugin", &terms.plugins, names.collect(), is_plugin)
 }
 
 fn all_of(kind: &str, wanted: &[String], known: Vec<&str>) -> Result<(), String> {
-    match wanted.iter().find(|name| !known.contains(&name.as_str())) {
+    all_by(kind, wanted, known, |wanted, name| wanted == name)
+}
+
+fn all_by(
+    kind: &str,
+    wanted: &[String],
+    known: Vec<&str>,
+    is: impl Fn(&str, &str) -> bool,
+) -> Result<(), String> {
+    let unknown = |name: &&String| !known.iter().any(|known| is(name, known));
+    match wanted.iter().find(unknown) {
         None => Ok(()),
         Some(name) => Err(format!(
             "{kind}: there is no {kind} {name:?}; there are: {}",

@@ -31,7 +31,7 @@ use crate::base::trail::Followed;
 
 use self::write::Writer;
 
-pub use self::terms::{Asked, Server, Terms};
+pub use self::terms::{Asked, Terms, is_plugin};
 
 /// Taps at one time.
 pub const MOST_TAPS: usize = 8;

@@ -183,7 +183,11 @@ impl Terms {
             return true;
         }
         let is = |step: &Step| {
-            let by = |wanted: &String| step.plugin.as_deref() == Some(wanted);
+            let by = |wanted: &String| {
+                step.plugin
+                    .as_deref()
+                    .is_some_and(|plugin| is_plugin(wanted, plugin))
+            };
             (self.plugins.is_empty() || self.plugins.iter().any(by))
                 && (self.verdicts.is_empty() || self.verdicts.contains(&step.verdict))
         };
@@ -202,6 +206,11 @@ impl Server {
             name: name.to_owned(),
         }
     }
+}
+
+/// By its name; the name of a plugin whose settings stand where it is used, `admission@web`, alone too.
+pub fn is_plugin(wanted: &str, name: &str) -> bool {
+    name == wanted || name.split_once('@').is_some_and(|(of, _)| of == wanted)
 }
 
 /// As a route's `host`.
