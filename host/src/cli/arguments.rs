@@ -223,7 +223,7 @@ pub enum CtlCommand {
   tidegate ctl --admin unix:/run/tidegate/admin.sock tap --decision failed --for 10m
 
 An option given again is another value that it may have; every --header must be there.")]
-    Tap(Tap),
+    Tap(Box<Tap>),
     /// List the last ten generations, which can be gone back to
     #[command(after_help = "Examples:
   tidegate ctl history")]

@@ -65,7 +65,7 @@ pub fn ctl(flags: Ctl) -> Result<(), Failure> {
             add(&proxy, &server, written)
         }
         CtlCommand::Remove { server } => remove(&proxy, &server),
-        CtlCommand::Tap(flags) => tap::tap(&proxy, flags),
+        CtlCommand::Tap(flags) => tap::tap(&proxy, *flags),
         CtlCommand::History => history(&proxy),
         CtlCommand::Rollback { generation } => rollback(&proxy, generation),
     }
