@@ -236,6 +236,8 @@ fn what_goes_wrong_is_told_by_server() {
         );
     let proxy = Proxy::start(config);
     assert_eq!(proxy.get("/").text(), "web1", "tried again");
+    // What is logged is counted.
+    proxy.access_log(1);
     let socket = proxy.path().join("admin.sock");
     let table = stat(&socket);
     let of = |server: &str, column: &str| cell(&table, ("app", server), column).to_owned();
@@ -249,12 +251,14 @@ fn what_goes_wrong_is_told_by_server() {
         assert_eq!(changed.status(), 200);
     }
     assert_eq!(proxy.get("/").status(), 503);
+    proxy.access_log(2);
     let metrics = proxy.metrics();
     let blamed = [("server", "gone"), ("fault", "connect-failed")];
     assert_eq!(metrics.sum("tidegate_faults_total", &blamed), 1.0);
     let changed = proxy.admin("PATCH", &format!("{path}gone"), b"{\"state\": \"maint\"}");
     assert_eq!(changed.status(), 200);
     assert_eq!(proxy.get("/").status(), 503);
+    proxy.access_log(3);
     let table = stat(&socket);
     let of = |server: &str, column: &str| cell(&table, ("app", server), column).to_owned();
     assert_eq!([of("gone", "econ"), of("BACKEND", "econ")], ["1", "2"]);

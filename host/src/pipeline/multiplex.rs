@@ -1,6 +1,7 @@
 //! An attempt over HTTP/2: the request shares a connection with others. What a server refuses unseen, or leaves out as it goes
 //! (RFC 9113, 6.8 and 8.7), is sent again whatever its method, as long as no more was sent of its body than is kept for that.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,6 +17,13 @@ use crate::http::h2::client::{Connection, NoAnswer};
 use crate::http::h2::mux::{Mux, NoConnection};
 use crate::http::link::Phase;
 use crate::http::patience::Patience;
+
+/// What a request goes over.
+struct Way {
+    connection: Connection,
+    /// It was there already, so that the server may have closed it before the request came.
+    kept: bool,
+}
 
 /// How one sending failed.
 struct Unanswered {
@@ -36,8 +44,8 @@ pub(super) async fn attempt(
     let mut once_more = true;
     loop {
         exchange.record.stage = Stage::Connect;
-        let connection = connect(pool, server, mux, exchange).await?;
-        match send(pool, server, exchange, connection, peer).await {
+        let way = connect(pool, server, mux, exchange).await?;
+        match send(pool, server, exchange, way, peer).await {
             Ok(answer) => return Ok(answer),
             // As if the connection had not been there.
             Err(failed) if failed.again && once_more => once_more = false,
@@ -54,10 +62,14 @@ async fn connect(
     server: &Member,
     mux: &Rc<Mux>,
     exchange: &mut Exchange,
-) -> Result<Connection, Failed> {
+) -> Result<Way, Failed> {
     let begun = Instant::now();
+    let kept = Cell::new(true);
     let link = exchange.record.link.clone();
-    let taking = pin!(mux.take(async || dial(server, None).await));
+    let taking = pin!(mux.take(async || {
+        kept.set(false);
+        dial(server, None).await
+    }));
     let taken = link.wait(Phase::Busy, pool.timeouts.connect, taking).await;
     let took = exchange.record.connect.unwrap_or_default() + begun.elapsed();
     let failed = |fault| Failed {
@@ -67,7 +79,8 @@ async fn connect(
     match taken {
         Ok(Ok(connection)) => {
             exchange.record.connect = Some(took);
-            Ok(connection)
+            let kept = kept.get();
+            Ok(Way { connection, kept })
         }
         Ok(Err(NoConnection::Dial(error))) => {
             Err(failed(not_connected(pool, server, exchange, error)))
@@ -85,9 +98,10 @@ async fn send(
     pool: &PoolSite,
     server: &Member,
     exchange: &mut Exchange,
-    connection: Connection,
+    way: Way,
     peer: &str,
 ) -> Result<Answer, Unanswered> {
+    let Way { connection, kept } = way;
     exchange.record.stage = Stage::Head;
     let (whole, repeatable) = (exchange.has_whole_body(), exchange.is_repeatable(pool));
     let mut body = exchange.take_body();
@@ -118,7 +132,7 @@ async fn send(
                 fault: no_answer(why, false, exchange),
                 again: match why {
                     Why::Refused => whole,
-                    Why::Closed => repeatable,
+                    Why::Closed => kept && repeatable,
                     _ => false,
                 },
                 safe: repeatable,
@@ -133,7 +147,6 @@ async fn send(
 }
 
 impl Exchange {
-    /// The answer's head is there.
     /// The head of its answer to a request that was sent at `begun` is there.
     pub(super) fn was_answered(&mut self, server: &Member, begun: Instant) {
         let now = Instant::now();

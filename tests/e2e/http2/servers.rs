@@ -286,6 +286,28 @@ fn what_may_have_been_carried_out_is_not_sent_again() {
     );
 }
 
+/// Nor what may be repeated, unless the connection was an old one that may have been closed before.
+#[test]
+fn a_new_connection_that_breaks_is_a_failure() {
+    let server = Server::start(
+        "from serving import *\n\
+         class C(Connection):\n    \
+             def ended(self, stream, request):\n        \
+                 if request[':path'] == '/': return self.answer(stream, b'')\n        \
+                 say(request[':path'])\n        self.socket.shutdown(socket.SHUT_RDWR)\n\
+         serve(C)",
+    );
+    let proxy = Proxy::start(format!(
+        "[proxy]\nworkers = 1\n{}\n[[pool]]\nname = \"app\"\nhttp = \"h2\"\nretry-on = []\nservers = [{{ address = \"{}\" }}]\n",
+        listener("web", "pool = \"app\""),
+        server.address()
+    ));
+    assert_eq!(proxy.get("/new").status(), 502);
+    assert_eq!(proxy.get("/").status(), 200);
+    assert_eq!(proxy.get("/kept").status(), 502);
+    assert_eq!(server.wait_for(3), ["/new", "/kept", "/kept"]);
+}
+
 #[test]
 fn a_client_that_goes_ends_its_stream_alone() {
     let server = Server::start(
