@@ -7,18 +7,19 @@
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::admin;
 use crate::base::event::Observer;
 use crate::config::{Config, Problems};
 use crate::control::{AdminPort, Change, Control, HistoryEntry, Parts, Rejected, Status};
 use crate::net::{self, systemd};
+use crate::observe::Observers;
 use crate::observe::tap::{Reader, Terms};
-use crate::observe::{self, Observers};
 use crate::pipeline::{Gates, Question, Workers};
 use crate::plugin::{Runtime, RuntimeOptions};
 use crate::state::State;
@@ -46,7 +47,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     let live = LiveTable::new();
     let state = State::new();
     let runtime = plugin_runtime(live.clone(), state.clone())?;
-    let observers = observe::start(&config.log).map_err(Failure::system("the access log"))?;
+    let observers = Observers::default();
     let observer: Arc<dyn Observer> = observers.observer();
     let workers = Workers::spawn(config.proxy.workers, observer)
         .map_err(Failure::system("the worker threads"))?;
@@ -56,6 +57,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
     registry.register_collector(state.collector());
     let path = config.source.path.clone();
     let following = observers.clone();
+    let level = Level::of(&config);
     let parts = Parts {
         path,
         runtime,
@@ -66,8 +68,10 @@ async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failu
         traffic: observers.traffic(),
         registry,
         follow: Box::new(move |config: &Config| {
-            following.follow(&config.log, config.tracing.as_ref());
+            level.follow(config);
+            following.follow(config.tracing.as_ref());
         }),
+        access: observers.access(),
         taps: observers.taps(),
     };
     let control = Control::start(parts, config).await?;
@@ -118,17 +122,58 @@ pub fn check(config: Config) -> Result<(), Problems> {
     crate::control::check(runtime, live, config)
 }
 
+/// Overrules `log.level`.
+const LEVEL_VARIABLE: &str = "TIDEGATE_LOG";
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+static FILTER: OnceLock<SetFilter> = OnceLock::new();
+
 /// What the process says of itself goes to standard error.
 pub fn start_log(level: &str) {
-    use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
         .with_target(false)
         .with_writer(std::io::stderr)
-        .with_ansi(crate::config::color_for(&std::io::stderr()));
+        .with_ansi(crate::config::color_for(&std::io::stderr()))
+        .with_env_filter(filter)
+        .with_filter_reloading();
+    let filter = log.reload_handle();
     // Set already: a test in this process did it.
-    let _ = log.try_init();
+    if log.try_init().is_ok() {
+        let _ = FILTER.set(Box::new(move |new| filter.reload(new)));
+    }
+}
+
+/// `log.level` as it was last followed.
+struct Level(Mutex<String>);
+
+impl Level {
+    fn of(config: &Config) -> Level {
+        Level(Mutex::new(config.log.level.clone()))
+    }
+
+    /// Sets it where it has changed: what the process was started with may overrule the configuration.
+    fn follow(&self, config: &Config) {
+        let wanted = &config.log.level;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == *wanted || std::env::var(LEVEL_VARIABLE).is_ok() {
+            return;
+        }
+        known.clone_from(wanted);
+        let filter = EnvFilter::try_new(wanted).map_err(|error| error.to_string());
+        let set = filter.and_then(|filter| {
+            let set = FILTER.get().ok_or("another log is in place")?;
+            set(filter).map_err(|error| error.to_string())
+        });
+        if let Err(error) = set {
+            tracing::error!(
+                error,
+                level = wanted,
+                "`log.level` can't be set: the former one stays"
+            );
+        }
+    }
 }
 
 /// systemd's `CacheDirectory=`, else the XDG base directory's.

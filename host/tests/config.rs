@@ -135,7 +135,7 @@ fn what_is_absent_has_its_default() {
     assert!(config.proxy.trusted_proxies.is_empty());
     assert!(config.admin.is_none());
     assert_eq!(config.log.level, "info");
-    assert_eq!(config.log.access, AccessTarget::Stdout);
+    assert_eq!(config.log.access.value, AccessTarget::Stdout);
     assert_eq!(config.log.format, AccessFormat::Json);
     let listener = &config.listeners[0];
     assert_eq!(listener.timeouts.request_head, Duration::from_secs(10));
@@ -181,7 +181,7 @@ fn the_process_sections_are_taken_over() {
     assert_eq!(admin.bind, "[::1]:9902".parse().unwrap());
     assert_eq!(admin.token.unwrap().0, "correct-horse");
     assert_eq!(
-        config.log.access,
+        config.log.access.value,
         AccessTarget::File("etc/logs/access.log".into())
     );
     assert_eq!(config.log.format, AccessFormat::Httplog);

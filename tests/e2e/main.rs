@@ -37,6 +37,7 @@ mod queueing;
 mod rate;
 mod readme;
 mod reload;
+mod relogging;
 mod retrying;
 mod routing;
 mod service;

@@ -99,7 +99,7 @@ pub struct Secret(pub String);
 pub struct Log {
     /// For tracing's `EnvFilter`.
     pub level: String,
-    pub access: AccessTarget,
+    pub access: Located<AccessTarget>,
     pub format: AccessFormat,
     /// What a line of the JSON format holds, in this order.
     pub fields: Vec<AccessField>,

@@ -56,7 +56,7 @@ table! {
 table! {
     /// The process as a whole.
     Proxy as "[proxy]" {
-        /// Worker threads, each with connections of its own. 0: one for each core that the process may use, by CPU affinity and cgroup quota. HAProxy's `nbthread`, nginx's `worker_processes`.
+        /// Worker threads, each with connections of its own. 0: one for each core that the process may use, by CPU affinity and cgroup quota. The only setting that waits for a restart, as HAProxy's `nbthread` does; nginx's `worker_processes`.
         workers: Number<0, 1024>, default(0);
         /// How long a retired listener, server or process waits for what is in flight; then it is cut off, `cut` in the access log. HAProxy's `hard-stop-after`, nginx's `worker_shutdown_timeout`.
         drain_timeout: Span<0, DAY>, default("30s");
@@ -82,9 +82,9 @@ table! {
 }
 
 table! {
-    /// What is logged, where, and how.
+    /// What is logged, where, and how. All of it changes with a reload.
     Log as "[log]" {
-        /// The least severe level that is logged; after commas other levels for parts of the program.
+        /// The least severe level that is logged; after commas other levels for parts of the program. `TIDEGATE_LOG` in the environment overrules it.
         level: LogLevel, default("info");
         /// Where the access log goes; a relative path starts at this file's folder. nginx's `access_log`.
         access: AccessTarget, default("stdout");

@@ -34,8 +34,8 @@ use crate::base::ids::Generation;
 use crate::config::{Config, Problems};
 use crate::health::Health;
 use crate::net::listen::UnixSocket;
-use crate::observe::Traffic;
 use crate::observe::tap::{Reader, Taps, Terms};
+use crate::observe::{Access, Traffic};
 use crate::pipeline::{Explained, Gates, Question, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::state::State;
@@ -82,6 +82,7 @@ pub struct Parts {
     pub registry: Registry,
     /// Told of each configuration before workers go by it.
     pub follow: Box<dyn Fn(&Config) + Send + Sync>,
+    pub access: Arc<Access>,
     pub taps: Arc<Taps>,
 }
 
@@ -98,6 +99,7 @@ impl Control {
             traffic,
             mut registry,
             follow,
+            access,
             taps,
         } = parts;
         let shared = Shared::new(workers.clone(), gates.clone(), state.clone(), traffic);
@@ -106,6 +108,7 @@ impl Control {
         let mut changes = Loop::new(path, runtime, live, workers, gates, shared.clone(), health);
         changes.state = state;
         changes.follow = follow;
+        changes.access = access;
         changes.start(config).await?;
         let (orders, waiting) = mpsc::channel(MOST_WAITING);
         let stop = signal::Sender::new(false);

@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::ids::Generation;
+use crate::config::checked::Log;
 use crate::config::edits::{self, Edits, Weight};
-use crate::config::{self, Config, Problems};
+use crate::config::{self, Config, Problem, Problems};
 use crate::health::Health;
 use crate::hook::ServerState;
+use crate::observe::{Access, Prepared};
 use crate::pipeline::{Gates, Site, WorkerHandle};
 use crate::plugin::Runtime;
 use crate::shipped;
@@ -54,6 +56,13 @@ pub struct Loop {
     pub state: Arc<State>,
     /// Told of each configuration before workers go by it.
     pub follow: Box<dyn Fn(&Config) + Send + Sync>,
+    pub access: Arc<Access>,
+}
+
+/// What a candidate needs of the system beside its code, all of it to be had.
+pub(super) struct Claims {
+    sockets: Sockets,
+    log: Prepared,
 }
 
 impl Loop {
@@ -87,6 +96,7 @@ impl Loop {
             health,
             state: Arc::default(),
             follow: Box::new(|_| ()),
+            access: Arc::default(),
         }
     }
 
@@ -387,10 +397,10 @@ impl Loop {
             self.shared.warn_of_what_needs_a_restart(&config);
         }
         let candidate = self.candidate(config, basis).await?;
-        let sockets = self.bind(&candidate.running.config)?;
+        let claims = self.claim(&candidate.running.config).await?;
         // From here on nothing can fail.
         let fresh = candidate.fresh.clone();
-        let running = self.adopt(candidate, Some(sockets)).await;
+        let running = self.adopt(candidate, Some(claims)).await;
         Ok(Applied {
             generation: running.generation,
             took: begun.elapsed(),
@@ -402,7 +412,7 @@ impl Loop {
     pub(super) async fn adopt(
         &mut self,
         candidate: Candidate,
-        sockets: Option<Sockets>,
+        claims: Option<Claims>,
     ) -> Arc<Running> {
         let Candidate {
             running,
@@ -424,12 +434,16 @@ impl Loop {
         running.set_weights();
         running.set_limits();
         (self.follow)(&running.config);
+        let (sockets, log) = claims.map(|Claims { sockets, log }| (sockets, log)).unzip();
+        let former = log.map(|log| self.access.adopt(log));
         let installs = self.workers.iter().zip(parts).map(|(worker, parts)| {
             worker.install(Box::new(move |previous: Option<&std::rc::Rc<Site>>| {
                 parts.site(previous)
             }))
         });
         futures_util::future::join_all(installs).await;
+        // No worker writes there any more.
+        drop(former);
         if let Some(sockets) = sockets {
             self.listeners
                 .adopt(sockets, &running.config, &self.workers);
@@ -495,15 +509,21 @@ impl Loop {
         all
     }
 
-    fn bind(&self, config: &Config) -> Result<Sockets, Rejected> {
-        self.listeners.bind(config).map_err(|list| {
+    /// The log last: it may make a file, which a change that is refused should not.
+    async fn claim(&self, config: &Arc<Config>) -> Result<Claims, Rejected> {
+        let refused = |list: Vec<Problem>| {
             let mut problems = Problems::new(config.source.clone());
             list.into_iter().for_each(|problem| problems.push(problem));
             Rejected {
                 cause: Cause::System,
                 problems: problems.render(false),
             }
-        })
+        };
+        let sockets = self.listeners.bind(config).map_err(refused)?;
+        let (access, wanted) = (self.access.clone(), config.clone());
+        let log = blocking(move || access.prepare(&wanted.log)).await?;
+        let log = log.map_err(|error| refused(vec![no_log(&config.log, &error)]))?;
+        Ok(Claims { sockets, log })
     }
 
     pub(super) fn running(&self) -> Arc<Running> {
@@ -565,6 +585,21 @@ impl Loop {
         self.shared
             .remember_change(what, by, begun.elapsed(), result);
     }
+}
+
+fn no_log(log: &Log, error: &std::io::Error) -> Problem {
+    use std::io::ErrorKind;
+    let remedy = match error.kind() {
+        ErrorKind::NotFound => "make its folder first",
+        ErrorKind::PermissionDenied => {
+            "let this user write the file, or choose a folder where it may"
+        }
+        ErrorKind::IsADirectory => "name a file in it",
+        ErrorKind::NotConnected => "start the pipe's reader first",
+        _ => "choose another place, or write access = \"off\"",
+    };
+    let message = format!("the access log can't be opened: {error}");
+    Problem::at(log.access.span.clone(), message, remedy)
 }
 
 async fn changed_on_disk(watch: &mut Option<Watch>) {

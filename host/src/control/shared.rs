@@ -226,7 +226,7 @@ impl Shared {
         });
     }
 
-    /// Some settings are read once, at start.
+    /// Threads are made once, at the start.
     pub(super) fn warn_of_what_needs_a_restart(&self, config: &Config) {
         if config.proxy.workers != self.workers.len() {
             tracing::warn!(
@@ -234,12 +234,6 @@ impl Shared {
                 configured = config.proxy.workers,
                 "`proxy.workers` takes effect at the next start"
             );
-        }
-        if let Some(running) = self.running() {
-            let (now, new) = (&running.config.log, &config.log);
-            if now.access != new.access || now.level != new.level {
-                tracing::warn!("`log.access` and `log.level` take effect at the next start");
-            }
         }
     }
 

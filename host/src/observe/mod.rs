@@ -16,7 +16,6 @@ pub mod tap;
 mod tests;
 mod traces;
 
-use std::io;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -24,38 +23,44 @@ use prometheus_client::registry::Registry;
 use crate::base::event::{Observer, RequestEnded, Silence, WorkerObserver};
 use crate::base::ids::WorkerId;
 use crate::base::trail::Followed;
-use crate::config::checked::{Log, Tracing};
+use crate::config::checked::Tracing;
 
-use self::access::Access;
 use self::metrics::Metrics;
 use self::tap::Taps;
 use self::traces::Traces;
 
+pub use self::access::{Access, Prepared};
 pub use self::metrics::{Counted, OfListener, OfServer, Rate, Traffic};
 
 /// All listeners, and what they need at the process's end.
 #[derive(Clone)]
 pub struct Observers {
     metrics: Arc<Metrics>,
-    access: Option<Arc<Access>>,
+    access: Arc<Access>,
     traces: Arc<Traces>,
     taps: Arc<Taps>,
 }
 
-/// Opens the access log and starts its thread, unless it is off. The error names the file.
-pub fn start(log: &Log) -> io::Result<Observers> {
-    Ok(Observers {
-        metrics: Arc::new(Metrics::new(metrics::MOST_SERIES)),
-        access: Access::start(log)?.map(Arc::new),
-        traces: Arc::new(Traces::new()),
-        taps: Arc::default(),
-    })
+impl Default for Observers {
+    /// With an access log and traces that are off.
+    fn default() -> Observers {
+        Observers {
+            metrics: Arc::new(Metrics::new(metrics::MOST_SERIES)),
+            access: Arc::default(),
+            traces: Arc::new(Traces::new()),
+            taps: Arc::default(),
+        }
+    }
 }
 
 impl Observers {
     /// All of them together.
     pub fn observer(&self) -> Arc<dyn Observer> {
         Arc::new(All(self.clone()))
+    }
+
+    pub fn access(&self) -> Arc<Access> {
+        self.access.clone()
     }
 
     pub fn taps(&self) -> Arc<Taps> {
@@ -69,18 +74,13 @@ impl Observers {
 
     pub fn register(&self, registry: &mut Registry) {
         metrics::register(registry, self.metrics.clone());
-        if let Some(access) = &self.access {
-            access.register(registry);
-        }
+        self.access.register(registry);
         self.traces.register(registry);
         self.taps.register(registry);
     }
 
-    /// What of a configuration can change while the process runs.
-    pub fn follow(&self, log: &Log, tracing: Option<&Arc<Tracing>>) {
-        if let Some(access) = &self.access {
-            access.follow(log);
-        }
+    /// Requests are traced as this says from here on.
+    pub fn follow(&self, tracing: Option<&Arc<Tracing>>) {
         if let Err(error) = self.traces.follow(tracing) {
             tracing::error!(%error, "there is no thread to export traces by");
         }
@@ -89,18 +89,14 @@ impl Observers {
     /// Waits until what workers have queued so far has been written and exported, two seconds at most for each: a reader that
     /// has stopped reading must not keep the process.
     pub fn flush(&self) {
-        if let Some(access) = &self.access {
-            access.flush();
-        }
+        self.access.flush();
         self.traces.flush();
     }
 
     /// Has the access log's file opened anew by its path before the next line is written, for whoever rotates it. When that
     /// fails the old file goes on and the log says so. Nothing happens for standard output and error.
     pub fn reopen(&self) {
-        if let Some(access) = &self.access {
-            access.reopen();
-        }
+        self.access.reopen();
     }
 }
 
@@ -116,7 +112,7 @@ impl Observer for All {
         } = &self.0;
         Box::new(OnWorker {
             metrics: metrics.worker(worker),
-            access: access.as_ref().map(Access::worker),
+            access: access.worker(),
             traces: traces.worker(),
             taps: taps.worker(),
         })
@@ -125,7 +121,7 @@ impl Observer for All {
 
 struct OnWorker {
     metrics: metrics::Worker,
-    access: Option<access::Worker>,
+    access: access::Worker,
     traces: traces::Worker,
     taps: tap::Worker,
 }
@@ -149,10 +145,8 @@ impl WorkerObserver for OnWorker {
 
     fn request_ended(&self, request: &RequestEnded<'_>) {
         let listener_connections = self.metrics.request_ended(request);
-        if request.logged
-            && let Some(access) = &self.access
-        {
-            access.write(request, listener_connections);
+        if request.logged {
+            self.access.write(request, listener_connections);
         }
         if request.trace.is_some() {
             self.traces.write(request);

@@ -20,10 +20,10 @@ const CREDENTIALS: [&str; 4] = [
 impl Check<'_> {
     pub(super) fn log(&mut self, file: &File) -> Log {
         let log = &file.log.value;
-        let access = match &log.access.value {
+        let access = log.access.located(match &log.access.value {
             AccessTarget::File(path) => AccessTarget::File(self.source.folder().join(path)),
             other => other.clone(),
-        };
+        });
         let captures = Captures {
             request: self.captured(log, &log.request_headers),
             response: self.captured(log, &log.response_headers),

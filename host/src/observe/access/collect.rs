@@ -9,13 +9,13 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::ring::Hall;
+use super::ring::Counts;
 
-pub struct Lines(pub Arc<Hall>);
+pub struct Lines(pub Arc<Counts>);
 
 impl Collector for Lines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counts = &self.0.counts;
+        let counts = &self.0;
         let written = ConstCounter::new(counts.written.load(Relaxed));
         written.encode(encoder.encode_descriptor(
             "tidegate_access_log_lines",

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::event::RequestEnded;
-use crate::config::checked::{AccessField, AccessFormat, Log};
+use crate::config::checked::{AccessField, AccessFormat, AccessTarget, Log};
 
+use super::Target;
 use super::date::Dates;
 use super::json::Columns;
 use super::{combined, httplog, json};
 
-/// What lines are like, worked out once a configuration.
+/// What lines are like and where they go, worked out once a configuration.
 pub struct Lines {
     format: AccessFormat,
     fields: Vec<AccessField>,
     columns: Columns,
+    /// None: there are no lines.
+    target: Option<Arc<Target>>,
 }
 
 /// Writes lines, on one worker.
@@ -39,16 +42,31 @@ impl Lines {
             format,
             fields: fields.to_vec(),
             columns: Columns::of(fields),
+            target: None,
         }
     }
 
-    pub fn of(log: &Log) -> Lines {
-        Lines::new(log.format, &log.fields)
+    pub fn of(log: &Log, target: Option<Arc<Target>>) -> Lines {
+        Lines {
+            target,
+            ..Lines::new(log.format, &log.fields)
+        }
+    }
+
+    /// None are written.
+    pub fn off() -> Lines {
+        Lines::new(AccessFormat::Json, &[])
+    }
+
+    pub fn target(&self) -> Option<&Arc<Target>> {
+        self.target.as_ref()
     }
 
     /// Whether they are what this configuration wants.
     pub fn are_of(&self, log: &Log) -> bool {
-        self.format == log.format && self.fields == log.fields
+        let at = self.target.as_ref().map(|target| &target.at);
+        let same = at.unwrap_or(&AccessTarget::Off) == &log.access.value;
+        same && self.format == log.format && self.fields == log.fields
     }
 }
 

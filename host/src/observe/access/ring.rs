@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::base::event::RequestEnded;
 
-use super::Access;
+use super::Target;
 use super::date;
 use super::format::{Entry, Formatter, Lines};
 
@@ -24,33 +24,40 @@ const BUFFER: usize = 16 << 10;
 /// A worker's end of the access log.
 pub struct Worker {
     end: RefCell<End>,
-    /// Keeps the writer for as long as somebody may write.
-    access: Arc<Access>,
 }
 
 struct End {
-    formatter: Formatter,
-    /// What lines are to be like.
+    /// What lines are to be like, and where they are to go.
     lines: Cache<Arc<ArcSwap<Lines>>, Arc<Lines>>,
+    /// As of these lines. None: off.
+    queue: Option<Queue>,
+    followed: Arc<Lines>,
     /// Reused for each line.
     line: Vec<u8>,
+    room: usize,
+}
+
+/// What a worker has for a target.
+struct Queue {
+    formatter: Formatter,
     ring: Producer<u8>,
+    /// Keeps the writer for as long as somebody may write.
+    target: Arc<Target>,
 }
 
 impl Worker {
-    pub(super) fn new(access: Arc<Access>, room: usize) -> Worker {
-        let (ring, drain) = RingBuffer::new(room);
-        access.hall.welcome(drain);
-        let mut lines = Cache::new(access.lines.clone());
+    pub(super) fn new(lines: Arc<ArcSwap<Lines>>, room: usize) -> Worker {
+        let mut lines = Cache::new(lines);
+        let followed = lines.load().clone();
         let end = End {
-            formatter: Formatter::new(lines.load().clone()),
             lines,
-            line: Vec::with_capacity(BUFFER),
-            ring,
+            queue: Queue::following(None, &followed, room),
+            followed,
+            line: Vec::new(),
+            room,
         };
         Worker {
             end: RefCell::new(end),
-            access,
         }
     }
 
@@ -58,12 +65,25 @@ impl Worker {
     pub fn write(&self, request: &RequestEnded<'_>, listener_connections: u64) {
         let mut end = self.end.borrow_mut();
         let End {
-            formatter,
             lines,
+            queue,
+            followed,
             line,
-            ring,
+            room,
         } = &mut *end;
-        formatter.follow(lines.load());
+        let lines = lines.load();
+        if !Arc::ptr_eq(lines, followed) {
+            *queue = Queue::following(queue.take(), lines, *room);
+            *followed = lines.clone();
+        }
+        let Some(Queue {
+            formatter,
+            ring,
+            target,
+        }) = queue
+        else {
+            return;
+        };
         line.clear();
         let entry = Entry {
             request,
@@ -71,7 +91,7 @@ impl Worker {
             listener_connections,
         };
         formatter.line(line, &entry);
-        let hall = &self.access.hall;
+        let hall = &target.hall;
         match ring.push_entire_slice(line) {
             Ok(()) => hall.ring_bell(),
             Err(_) => hall.counts.refuse(),
@@ -83,10 +103,32 @@ impl Worker {
     }
 }
 
+impl Queue {
+    /// What was queued for another target is that one's writer's.
+    fn following(before: Option<Queue>, lines: &Arc<Lines>, room: usize) -> Option<Queue> {
+        let target = lines.target()?;
+        match before {
+            Some(mut same) if Arc::ptr_eq(&same.target, target) => {
+                same.formatter.follow(lines);
+                Some(same)
+            }
+            _ => {
+                let (ring, drain) = RingBuffer::new(room);
+                target.hall.welcome(drain);
+                Some(Queue {
+                    formatter: Formatter::new(lines.clone()),
+                    ring,
+                    target: target.clone(),
+                })
+            }
+        }
+    }
+}
+
 /// What workers, the writer and whoever gives orders share.
 #[derive(Default)]
 pub struct Hall {
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     /// Whether the writer wants to be woken.
     asleep: AtomicBool,
     closed: AtomicBool,
@@ -96,7 +138,7 @@ pub struct Hall {
     flushed: Condvar,
 }
 
-/// Lines so far. Each on a cache line of its own: `full` is written by workers, and only while they drop lines.
+/// Lines so far, to whatever target. Each on a cache line of its own: `full` is written by workers, and only while they drop lines.
 #[derive(Default)]
 #[repr(align(64))]
 pub struct Counts {
@@ -115,6 +157,8 @@ pub struct Orders {
     pub reopen: bool,
     flushes_asked: u64,
     flushes_done: u64,
+    /// The writer has ended.
+    over: bool,
 }
 
 impl Counts {
@@ -130,6 +174,13 @@ impl Counts {
 
 /// For workers, and for whoever gives orders.
 impl Hall {
+    pub fn counting(counts: Arc<Counts>) -> Hall {
+        Hall {
+            counts,
+            ..Hall::default()
+        }
+    }
+
     /// After a line was pushed. The fence stands between the line and the look at `asleep`, as one stands in `is_quiet`
     /// between `asleep` and the look at the rings: one of the two sees the other.
     fn ring_bell(&self) {
@@ -149,14 +200,20 @@ impl Hall {
         self.wake();
     }
 
-    /// Whether all that was queued when this was called has been dealt with in that time.
-    pub fn flush(&self, most: Duration) -> bool {
+    /// Asks for all that is queued by now; the answer is for [`Hall::has_flushed`].
+    pub fn flush(&self) -> u64 {
         let mut orders = lock(&self.orders);
         orders.flushes_asked += 1;
-        let mine = orders.flushes_asked;
+        let asked = orders.flushes_asked;
+        drop(orders);
         self.wake();
-        let end = Instant::now() + most;
-        while orders.flushes_done < mine {
+        asked
+    }
+
+    /// Whether what was asked for has been dealt with by then.
+    pub fn has_flushed(&self, asked: u64, end: Instant) -> bool {
+        let mut orders = lock(&self.orders);
+        while orders.flushes_done < asked && !orders.over {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -167,6 +224,11 @@ impl Hall {
         true
     }
 
+    pub fn is_over(&self) -> bool {
+        lock(&self.orders).over
+    }
+
+    /// Nothing is queued any more.
     pub fn close(&self) {
         self.closed.store(true, Release);
         self.wake();
@@ -184,6 +246,12 @@ impl Hall {
     pub fn set_writer(&self, thread: Thread) {
         // Called once, by `writer::start`.
         let _ = self.writer.set(thread);
+    }
+
+    /// All is written.
+    pub fn end(&self) {
+        lock(&self.orders).over = true;
+        self.flushed.notify_all();
     }
 
     pub fn is_closed(&self) -> bool {

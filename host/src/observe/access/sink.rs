@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
 use crate::config::checked::AccessTarget;
 
 /// Readable for the group, as logs are (`adm` on Debian); the umask may take more away.
@@ -95,14 +98,28 @@ impl Sink {
     }
 }
 
-/// A named pipe or a disk may hang: this is for the start and for the writer's thread.
+/// A disk may hang: this is for a thread that may wait. A named pipe that nobody reads is an error, it is not waited for.
 fn append_to(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(MODE)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path);
-    opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    let blocking = |file: File| {
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+        Ok(file)
+    };
+    opened.and_then(blocking).map_err(|error| {
+        let path = path.display();
+        match error.raw_os_error() {
+            Some(number) if number == Errno::NXIO.raw_os_error() => io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!("{path}: nobody reads this pipe"),
+            ),
+            _ => io::Error::new(error.kind(), format!("{path}: {error}")),
+        }
+    })
 }
 
 fn write_all(file: &mut File, bytes: &[u8]) -> Result<(), (usize, io::Error)> {

@@ -20,6 +20,7 @@ use super::format::{Entry, Formatter};
 use super::*;
 use crate::base::event::{Captured, RequestEnded, Times};
 use crate::config::checked::{AccessField, AccessFormat, AccessTarget, Captures};
+use crate::config::problem::Located;
 use crate::observe::tests::{request, standard};
 
 /// 2026-11-22T17:31:47.648100Z: the requests of `request()` began 35.1 ms earlier.
@@ -185,16 +186,15 @@ fn lines_follow_the_configuration_while_workers_write() {
     let worker = access.worker();
     worker.write(&request(), 1);
     for format in [AccessFormat::Json, AccessFormat::Combined] {
-        access.follow(&Log {
-            level: "info".into(),
-            access: AccessTarget::Off,
+        let log = Log {
             format,
             fields: vec![AccessField::Method, AccessField::Status],
-            captures: Captures::default(),
-        });
+            ..log(AccessTarget::File(path.clone()), format)
+        };
+        drop(access.adopt(access.prepare(&log).unwrap()));
         worker.write(&request(), 1);
     }
-    assert!(access.hall.flush(PATIENCE));
+    assert!(access.flush_in(PATIENCE));
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("{\"time\":") && lines[0].ends_with("\"referer\":null}"));
@@ -431,22 +431,41 @@ fn addresses() {
 }
 
 /// An access log into a pipe, and the pipe's other end.
-fn piped(format: AccessFormat) -> (Arc<Access>, std::io::PipeReader) {
+fn piped(format: AccessFormat) -> (Access, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let sink = Sink::to(File::from(OwnedFd::from(writer)));
-    let lines = Lines::new(format, &standard());
-    (Arc::new(Access::to(sink, lines).unwrap()), reader)
+    let access = Access::default();
+    let target = access.start(sink, AccessTarget::Stdout).unwrap();
+    access.halls().push(target.hall.clone());
+    let log = log(AccessTarget::Stdout, format);
+    let lines = Arc::new(Lines::of(&log, Some(target)));
+    drop(access.adopt(Prepared(lines)));
+    (access, reader)
 }
 
-fn started(access: AccessTarget, format: AccessFormat) -> Arc<Access> {
-    let log = Log {
+fn started(at: AccessTarget, format: AccessFormat) -> Access {
+    let access = Access::default();
+    turn(&access, at, format);
+    access
+}
+
+/// While no worker has a line under way.
+fn turn(access: &Access, at: AccessTarget, format: AccessFormat) {
+    let prepared = access.prepare(&log(at, format)).unwrap();
+    drop(access.adopt(prepared));
+}
+
+fn log(at: AccessTarget, format: AccessFormat) -> Log {
+    Log {
         level: "info".into(),
-        access,
+        access: Located {
+            value: at,
+            span: 0..0,
+        },
         format,
         fields: standard(),
         captures: Captures::default(),
-    };
-    Arc::new(Access::start(&log).unwrap().unwrap())
+    }
 }
 
 /// Long enough for any machine; only a test that fails waits as long.
@@ -474,8 +493,8 @@ fn a_lone_line_is_written_at_once_however_the_writer_was_asleep() {
 #[test]
 fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
     let (access, mut reader) = piped(AccessFormat::Json);
-    let worker = Worker::new(access.clone(), 4 << 10);
-    let counts = &access.hall.counts;
+    let worker = Worker::new(access.lines.clone(), 4 << 10);
+    let counts = access.counts.clone();
     let mut asked = 0;
     let mut write = |lines| {
         for _ in 0..lines {
@@ -485,23 +504,22 @@ fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
         assert!(asked < 1_000_000, "nothing is ever dropped");
     };
     // Nobody reads, so the pipe fills; then a flush gives up.
-    while access.hall.flush(Duration::from_millis(50)) {
+    while access.flush_in(Duration::from_millis(50)) {
         write(100);
     }
     // Then the ring fills.
     while counts.full() < 1_000 {
         write(100);
     }
-    let hall = access.hall.clone();
     drop((worker, access));
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     for line in text.lines() {
         serde_json::from_str::<Value>(line).expect("a whole line");
     }
-    let written = hall.counts.written.load(Relaxed);
+    let written = counts.written.load(Relaxed);
     assert_eq!(text.lines().count() as u64, written);
-    assert_eq!(written + hall.counts.full(), asked);
+    assert_eq!(written + counts.full(), asked);
 }
 
 #[test]
@@ -527,7 +545,7 @@ fn lines_of_many_workers_stay_whole() {
                     );
                     // Half a ring at most is on its way.
                     if n % 1_000 == 999 {
-                        assert!(access.hall.flush(PATIENCE));
+                        assert!(access.flush_in(PATIENCE));
                     }
                 }
             });
@@ -541,7 +559,7 @@ fn lines_of_many_workers_stay_whole() {
         })
         .collect();
     assert_eq!(ids.len(), 4 * EACH, "each line is there once");
-    assert_eq!(access.hall.counts.written.load(Relaxed), 4 * EACH as u64);
+    assert_eq!(access.counts.written.load(Relaxed), 4 * EACH as u64);
 }
 
 #[test]
@@ -554,10 +572,10 @@ fn a_full_disk_and_a_broken_pipe_cost_lines_and_nothing_else() {
         let worker = access.worker();
         for _ in 0..3 {
             worker.write(&request(), 1);
-            assert!(access.hall.flush(PATIENCE));
+            assert!(access.flush_in(PATIENCE));
         }
-        assert_eq!(access.hall.counts.failed.load(Relaxed), 3);
-        assert_eq!(access.hall.counts.written.load(Relaxed), 0);
+        assert_eq!(access.counts.failed.load(Relaxed), 3);
+        assert_eq!(access.counts.written.load(Relaxed), 0);
     }
 }
 
@@ -591,7 +609,7 @@ fn a_file_is_appended_to_and_opened_anew_when_rotated() {
         for _ in 0..lines {
             worker.write(&request(), 1);
         }
-        assert!(access.hall.flush(PATIENCE));
+        assert!(access.flush_in(PATIENCE));
     };
     log(1);
     fs::rename(&path, &rotated).unwrap();
@@ -638,4 +656,163 @@ fn the_thread_ends_with_the_last_who_may_write() {
     // Ends when the thread has let go of the pipe.
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text.lines().count(), 1);
+}
+
+/// What a file holds of `RequestEnded::request_id`.
+fn ids(path: &std::path::Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let id = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a whole line");
+        line["request_id"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(id).collect()
+}
+
+fn say(worker: &Worker, id: &str) {
+    worker.write(
+        &RequestEnded {
+            request_id: id,
+            ..request()
+        },
+        1,
+    );
+}
+
+#[test]
+fn lines_go_where_the_configuration_says_while_workers_write() {
+    const LINES: usize = 4_000;
+    const EACH: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
+    let at = |n: usize| AccessTarget::File(paths[n % 3].clone());
+    let access = started(at(0), AccessFormat::Json);
+    let (said, heard) = mpsc::sync_channel(0);
+    thread::scope(|scope| {
+        let access = &access;
+        scope.spawn(move || {
+            let worker = access.worker();
+            for n in 0..LINES {
+                say(&worker, &n.to_string());
+                if n % EACH == EACH - 1 {
+                    said.send(n / EACH).unwrap();
+                }
+            }
+        });
+        // While lines come. A former target is let go of once its worker has been seen to go by the next.
+        let mut former = None;
+        for n in heard {
+            let next = log(at(n + 1), AccessFormat::Json);
+            let prepared = access.prepare(&next).unwrap();
+            let before: Option<Former> = former.replace(access.adopt(prepared));
+            let old = before.as_ref().and_then(|Former(target)| target.clone());
+            drop(before);
+            if let Some(old) = old {
+                wait_for_the_end_of(&old.hall);
+            }
+        }
+    });
+    assert!(access.flush_in(PATIENCE));
+    let all = paths.iter().flat_map(|path| ids(path));
+    let mut all: Vec<usize> = all.map(|id| id.parse().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..LINES).collect::<Vec<_>>());
+    for path in paths {
+        assert!(ids(&path).len() > LINES / 8, "each has had its turns");
+    }
+}
+
+#[test]
+fn off_and_on_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["a", "b"].map(|name| folder.path().join(name));
+    let at = |path: &std::path::Path| AccessTarget::File(path.to_owned());
+    let access = Access::default();
+    let worker = access.worker();
+    say(&worker, "unheard");
+    turn(&access, at(&first), AccessFormat::Json);
+    say(&worker, "1");
+    let hall = access.halls()[0].clone();
+    turn(&access, AccessTarget::Off, AccessFormat::Json);
+    // Its thread ends, though the worker has had no reason yet to look.
+    wait_for_the_end_of(&hall);
+    say(&worker, "unheard");
+    access.reopen();
+    turn(&access, at(&second), AccessFormat::Json);
+    say(&worker, "2");
+    assert!(access.flush_in(PATIENCE));
+    assert_eq!(ids(&first), ["1"]);
+    assert_eq!(ids(&second), ["2"]);
+    assert_eq!(access.counts.written.load(Relaxed), 2);
+}
+
+fn wait_for_the_end_of(hall: &Hall) {
+    let end = Instant::now() + PATIENCE;
+    while !hall.is_over() {
+        assert!(Instant::now() < end, "its thread goes on");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let access = started(AccessTarget::File(path.clone()), AccessFormat::Json);
+    let worker = access.worker();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let refused = |path: std::path::PathBuf| {
+        let log = log(AccessTarget::File(path.clone()), AccessFormat::Json);
+        let error = access.prepare(&log).err().expect("it can't be opened");
+        let words = error.to_string();
+        assert!(words.contains(path.to_str().unwrap()), "{words}");
+        error.kind()
+    };
+    assert_eq!(
+        refused(folder.path().join("missing/a")),
+        io::ErrorKind::NotFound
+    );
+    assert_eq!(
+        refused(folder.path().to_owned()),
+        io::ErrorKind::IsADirectory
+    );
+    assert_eq!(refused(pipe), io::ErrorKind::NotConnected);
+    // One that is dropped has not been in force.
+    let other = AccessTarget::File(folder.path().join("b"));
+    drop(access.prepare(&log(other, AccessFormat::Json)).unwrap());
+    say(&worker, "1");
+    assert!(access.flush_in(PATIENCE));
+    assert_eq!(ids(&path), ["1"]);
+}
+
+#[test]
+fn a_target_that_hangs_can_be_left_but_there_are_not_many_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (access, reader) = piped(AccessFormat::Json);
+    let worker = access.worker();
+    while access.flush_in(Duration::from_millis(50)) {
+        (0..100).for_each(|_| say(&worker, "0"));
+    }
+    let stuck = access.halls()[0].clone();
+    let path = folder.path().join("a");
+    let first = AccessTarget::File(path.clone());
+    turn(&access, first, AccessFormat::Json);
+    say(&worker, "1");
+    let hall = access.halls()[1].clone();
+    let written = hall.has_flushed(hall.flush(), Instant::now() + PATIENCE);
+    assert!(written, "the one that hangs holds it up");
+    assert_eq!(ids(&path), ["1"]);
+    // As many more that hang as there may be.
+    access.halls().resize(MOST_TARGETS, stuck.clone());
+    let other = AccessTarget::File(folder.path().join("b"));
+    let other = log(other, AccessFormat::Json);
+    let error = access.prepare(&other).err().expect("there is no room");
+    assert!(error.to_string().contains("hang"), "{error}");
+    let off = log(AccessTarget::Off, AccessFormat::Json);
+    drop(access.prepare(&off).unwrap());
+    // The pipe breaks, and there is an end.
+    drop(reader);
+    wait_for_the_end_of(&stuck);
+    drop(access.prepare(&other).unwrap());
 }

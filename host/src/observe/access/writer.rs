@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rtrb::Consumer;
 
-use super::ring::Hall;
+use super::ring::{Counts, Hall};
 use super::sink::Sink;
 
 /// How long lines gather while they keep coming. A ring holds what a worker says in many times as long.
@@ -22,12 +22,18 @@ const PIECE: usize = 64 << 10;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts the thread.
-pub fn start(sink: Sink) -> io::Result<Arc<Hall>> {
-    let hall = Arc::new(Hall::default());
+pub fn start(sink: Sink, counts: Arc<Counts>) -> io::Result<Arc<Hall>> {
+    let hall = Arc::new(Hall::counting(counts));
     let mut writer = Writer::new(hall.clone(), sink);
     let thread = thread::Builder::new()
         .name("access-log".into())
-        .spawn(move || writer.run())?;
+        .spawn(move || {
+            let hall = writer.hall.clone();
+            writer.run();
+            // Its file is closed by then.
+            drop(writer);
+            hall.end();
+        })?;
     hall.set_writer(thread.thread().clone());
     // It may have gone to sleep before it could be woken.
     thread.thread().unpark();
@@ -49,12 +55,12 @@ struct Writer {
 impl Writer {
     fn new(hall: Arc<Hall>, sink: Sink) -> Writer {
         Writer {
+            full_told: hall.counts.full(),
             hall,
             sink,
             rings: Vec::new(),
             failing: false,
             failure_told: None,
-            full_told: 0,
             full_told_at: None,
         }
     }
