@@ -80,7 +80,7 @@ fn a_server_that_drains_and_leaves_is_missed_by_nobody() {
     let begun = Instant::now();
     set_state(&proxy, "b", "drain");
     wait_until("nothing is in flight there", || {
-        of(&proxy, "b")["in_flight"] == 0
+        proxy.server("b")["in_flight"] == 0
     });
     let avoided = begun.elapsed();
     let quiet = patients[1].served();
@@ -119,7 +119,7 @@ fn a_server_that_comes_back_ill_is_tried_by_one_request_at_a_time() {
     });
     let ill = patients[1].failures();
     patients[1].is(WELL);
-    wait_until("it is back", || of(&proxy, "b")["health"] == "unchecked");
+    wait_until("it is back", || proxy.server("b")["health"] == "unchecked");
     proxy.wait_for_log(&["INFO", "tried again", "server=\"b\""]);
     proxy.wait_for_log(&["INFO", "no longer ejected", "server=\"b\""]);
     let tally = load.finish();
@@ -151,13 +151,13 @@ fn a_rolling_deploy_with_sticky_users_loses_nobody() {
     for at in 0..3 {
         strangers.wait_for_more(40);
         set_state(&proxy, names[at], "drain");
-        wait_until("it drains", || of(&proxy, names[at])["state"] == "drain");
+        wait_until("it drains", || proxy.server(names[at])["state"] == "drain");
         // Those that it has may stay a while.
         strangers.wait_for_more(40);
         left.lock().unwrap().push(names[at].to_owned());
         set_state(&proxy, names[at], "maint");
         wait_until("it is let go of", || {
-            let server = of(&proxy, names[at]);
+            let server = proxy.server(names[at]);
             server["state"] == "maint" && server["in_flight"] == 0
         });
         let address = patients[at].origin.address();
@@ -309,13 +309,13 @@ fn fail(failing: Failing, lines: &str) -> Seen {
     let proxy = Proxy::start(site(lines, &patients));
     wait_until("all were probed", || {
         let all = ["a", "b", "c"];
-        all.iter().all(|name| of(&proxy, name)["health"] == "up")
+        all.iter().all(|name| proxy.server(name)["health"] == "up")
     });
     let load = Load::start(proxy.address("web"), &["/"]);
     load.wait_for_more(50);
     let begun = Instant::now();
     patients[1].is(failing);
-    wait_until("it is avoided", || of(&proxy, "b")["state"] == "down");
+    wait_until("it is avoided", || proxy.server("b")["state"] == "down");
     let avoided = begun.elapsed();
     load.wait_for_more(50);
     let before = patients[1].served();
@@ -326,7 +326,7 @@ fn fail(failing: Failing, lines: &str) -> Seen {
     let recovered = Instant::now();
     let before = if failing == KILLED { 0 } else { before };
     wait_until("it has users again", || {
-        of(&proxy, "b")["state"] == "ready" && patients[1].served() > before + 5
+        proxy.server("b")["state"] == "ready" && patients[1].served() > before + 5
     });
     let back = Some(recovered.elapsed());
     load.wait_for_more(20);
@@ -481,13 +481,4 @@ fn set_state_in(proxy: &Proxy, pool: &str, server: &str, state: &str) {
     let body = format!("{{\"state\": \"{state}\"}}");
     let answer = proxy.admin("PATCH", &path, body.as_bytes());
     assert_eq!(answer.status(), 200, "{}", answer.text());
-}
-
-fn of(proxy: &Proxy, server: &str) -> serde_json::Value {
-    let status = proxy.status();
-    let servers = status["pools"][0]["servers"].as_array().unwrap();
-    let found = servers.iter().find(|known| known["name"] == server);
-    found
-        .unwrap_or_else(|| panic!("no {server} in {status}"))
-        .clone()
 }

@@ -93,7 +93,7 @@ fn each_way_to_be_ill_is_found_and_named() {
         let proxy = Proxy::start(site(QUICK, &all));
         all[1].health(illness);
         wait_for_state(&proxy, "b", "down");
-        let b = of(&proxy, "b");
+        let b = proxy.server("b");
         assert_eq!(
             (&b["health"], &b["last_probe"]),
             (&"down".into(), &words.into())
@@ -107,7 +107,7 @@ fn each_way_to_be_ill_is_found_and_named() {
     all[1].origin.stop();
     // A probe that is under way while it stops is closed.
     wait_until("b refuses", || {
-        let b = of(&proxy, "b");
+        let b = proxy.server("b");
         b["state"] == "down" && b["last_probe"] == "connection refused"
     });
 }
@@ -149,7 +149,7 @@ fn a_probe_asks_and_expects_what_the_file_says() {
     ] {
         let config = listener("web", "pool = \"app\"") + &pool("app", &health(expects), &[&origin]);
         let proxy = Proxy::start(config);
-        wait_until(expects, || of(&proxy, "a")["last_probe"] == words);
+        wait_until(expects, || proxy.server("a")["last_probe"] == words);
         wait_for_state(&proxy, "a", state);
         let seen = origin.last();
         assert_eq!(seen.target(), "/up?deep=1");
@@ -183,8 +183,8 @@ fn a_tcp_probe_needs_a_connection_and_nothing_more() {
     all[0].health(500);
     let health = "health = { type = \"tcp\", interval = \"20ms\", timeout = \"300ms\" }";
     let proxy = Proxy::start(site(health, &all));
-    wait_until("a probe", || of(&proxy, "a")["last_probe"] == "connected");
-    assert_eq!(of(&proxy, "a")["state"], "ready");
+    wait_until("a probe", || proxy.server("a")["last_probe"] == "connected");
+    assert_eq!(proxy.server("a")["state"], "ready");
     all[0].origin.stop();
     wait_for_state(&proxy, "a", "down");
 }
@@ -243,7 +243,7 @@ fn below_the_panic_threshold_all_are_used() {
         seen == ["a", "b", "c"]
     });
     assert_eq!(
-        of(&proxy, "b")["health"],
+        proxy.server("b")["health"],
         "down",
         "which is told all the same"
     );
@@ -257,11 +257,11 @@ fn a_server_that_fails_requests_is_ejected_and_comes_back() {
     let all = ["a", "b", "c"].map(Patient::new);
     let passive = "passive = { max-fails = 3, eject = \"2s\", on = [\"connect\", \"5xx\"] }";
     let proxy = Proxy::start(site(passive, &all));
-    assert_eq!(of(&proxy, "b")["health"], "unchecked");
+    assert_eq!(proxy.server("b")["health"], "unchecked");
     all[1].users_get(502);
     wait_until("it is ejected", || {
         proxy.get("/");
-        let b = of(&proxy, "b");
+        let b = proxy.server("b");
         b["health"] == "ejected" && b["state"] == "down"
     });
     proxy.wait_for_log(&["WARN", "is ejected", "server=\"b\"", "usable=2"]);
@@ -284,7 +284,7 @@ fn no_request_fails_though_a_server_dies_at_once_and_it_is_ejected() {
     let proxy = Proxy::start(site(passive, &all));
     all[1].origin.stop();
     let load = Load::start(proxy.address("web"), &["/"]);
-    wait_until("it is ejected", || of(&proxy, "b")["health"] == "ejected");
+    wait_until("it is ejected", || proxy.server("b")["health"] == "ejected");
     load.wait_for_more(100);
     // Each was tried again elsewhere.
     load.finish().expect_only(200);
@@ -301,7 +301,7 @@ fn no_more_are_ejected_than_their_share() {
         let names = ["a", "b", "c"];
         let ejected = names
             .iter()
-            .filter(|name| of(&proxy, name)["health"] == "ejected");
+            .filter(|name| proxy.server(name)["health"] == "ejected");
         ejected.count()
     };
     wait_until("one is ejected", || {
@@ -325,7 +325,7 @@ fn a_rate_of_failures_ejects_where_no_row_is_long() {
         let turn = every_other.fetch_add(1, Ordering::Relaxed) / 2 % 2;
         all[1].users_get(if turn == 0 { 500 } else { 200 });
         proxy.get("/");
-        of(&proxy, "b")["health"] == "ejected"
+        proxy.server("b")["health"] == "ejected"
     });
     assert!(all[1].users() >= 10);
 }
@@ -334,9 +334,9 @@ fn a_rate_of_failures_ejects_where_no_row_is_long() {
 fn who_comes_back_starts_slowly() {
     let all = ["a", "b"].map(Patient::new);
     let proxy = Proxy::start(site(&format!("{QUICK}\nslow-start = \"1h\""), &all));
-    wait_until("b was probed", || of(&proxy, "b")["health"] == "up");
+    wait_until("b was probed", || proxy.server("b")["health"] == "up");
     assert_eq!(
-        of(&proxy, "b")["effective_weight"],
+        proxy.server("b")["effective_weight"],
         1.0,
         "at the start all are there in full"
     );
@@ -344,7 +344,7 @@ fn who_comes_back_starts_slowly() {
     wait_for_state(&proxy, "b", "down");
     all[1].health(200);
     wait_for_state(&proxy, "b", "ready");
-    let weight = of(&proxy, "b")["effective_weight"].as_f64().unwrap();
+    let weight = proxy.server("b")["effective_weight"].as_f64().unwrap();
     assert!((0.04..0.06).contains(&weight), "{weight}");
     let names = proxy.origins("/", 400);
     let b = names.iter().filter(|name| *name == "b").count();
@@ -360,7 +360,7 @@ fn slow_start_ends_with_the_whole_weight() {
     all[1].health(200);
     wait_for_state(&proxy, "b", "ready");
     wait_until("it grows to its whole weight", || {
-        of(&proxy, "b")["effective_weight"] == 1.0
+        proxy.server("b")["effective_weight"] == 1.0
     });
 }
 
@@ -375,7 +375,7 @@ fn what_is_known_of_servers_outlives_a_reload() {
     for balancer in ["least-connections", "random", "round-robin"] {
         let rarely = QUICK.replace("30ms", "1h");
         proxy.reconfigure(site(&format!("{rarely}\nbalancer = \"{balancer}\""), &all));
-        assert_eq!(of(&proxy, "b")["state"], "down");
+        assert_eq!(proxy.server("b")["state"], "down");
         assert!(
             !proxy.origins("/", 30).contains(&"b".to_owned()),
             "{balancer}"
@@ -460,13 +460,13 @@ fn a_plugin_judges_what_a_server_says_of_itself() {
     let say = |text: &str| *said.lock().unwrap() = text.to_owned();
     let mut proxy = Proxy::start(config("weighted-round-robin"));
     wait_for_state(&proxy, "b", "down");
-    let words = of(&proxy, "b")["last_probe"].clone();
+    let words = proxy.server("b")["last_probe"].clone();
     assert_eq!(words, "status 200, judged down: db is not there");
     say("{\"load\": 1, \"db\": true}");
     wait_for_state(&proxy, "b", "ready");
     say("{\"load\": 9, \"db\": true}");
     wait_until("it has a tenth of its weight", || {
-        of(&proxy, "b")["effective_weight"].as_f64().unwrap() < 0.11
+        proxy.server("b")["effective_weight"].as_f64().unwrap() < 0.11
     });
     let names = proxy.origins("/", 300);
     let b_share = names.iter().filter(|name| name.contains("9")).count();
@@ -484,7 +484,7 @@ fn a_plugin_judges_what_a_server_says_of_itself() {
     );
     // The same judge goes on under another balancer.
     proxy.reconfigure(config("least-connections"));
-    assert_eq!(of(&proxy, "b")["state"], "drain");
+    assert_eq!(proxy.server("b")["state"], "drain");
     say("{\"load\": 1, \"db\": true}");
     wait_for_state(&proxy, "b", "ready");
     let health = [("plugin", "health-json@app"), ("role", "health")];
@@ -674,9 +674,9 @@ fn an_http_probe_of_an_h2_pool_speaks_http_2() {
         server.address()
     ));
     wait_until("it is well", || {
-        of(&proxy, "a")["last_probe"] == "status 200, the body fits"
+        proxy.server("a")["last_probe"] == "status 200, the body fits"
     });
-    assert_eq!(of(&proxy, "a")["state"], "ready");
+    assert_eq!(proxy.server("a")["state"], "ready");
 }
 
 /// What is passed through is others' to believe; that TLS is spoken there can be seen.
@@ -692,17 +692,17 @@ fn a_tls_probe_wants_tls_and_believes_anybody() {
     );
     let proxy = Proxy::start(listener("web", "mode = \"tcp\"\npool = \"app\"") + &pool);
     wait_until("TLS is met", || {
-        of(&proxy, "secure")["last_probe"] == "speaks TLS"
+        proxy.server("secure")["last_probe"] == "speaks TLS"
     });
     // It answers something, or closes.
     wait_until("no TLS is met", || {
-        let plain = of(&proxy, "plain");
+        let plain = proxy.server("plain");
         let said = plain["last_probe"].as_str().unwrap_or_default();
         plain["state"] == "down"
             && (said == "the server speaks no TLS there"
                 || said.starts_with("the server broke off"))
     });
-    assert_eq!(of(&proxy, "secure")["state"], "ready");
+    assert_eq!(proxy.server("secure")["state"], "ready");
 }
 
 /// Of whichever pool.
@@ -721,19 +721,10 @@ fn site(lines: &str, all: &[Patient]) -> String {
     listener("web", "pool = \"app\"") + &pool("app", lines, &origins)
 }
 
-fn of(proxy: &Proxy, server: &str) -> serde_json::Value {
-    let status = proxy.status();
-    let servers = status["pools"][0]["servers"].as_array().unwrap();
-    let found = servers.iter().find(|known| known["name"] == server);
-    found
-        .unwrap_or_else(|| panic!("no {server} in {status}"))
-        .clone()
-}
-
 #[track_caller]
 fn wait_for_state(proxy: &Proxy, server: &str, state: &str) {
     wait_until(&format!("{server} is {state}"), || {
-        of(proxy, server)["state"] == state
+        proxy.server(server)["state"] == state
     });
 }
 

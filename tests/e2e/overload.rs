@@ -24,11 +24,7 @@ const CARRIED: f64 = 100.0;
 fn twice_the_load_is_half_answered_and_the_rest_shed_at_once() {
     let (a, b) = (slow("a"), slow("b"));
     let proxy = Proxy::start(bounded(&a, &b, "max-queue = 10"));
-    let asked = open_loop(proxy.address("web"), 2.0 * CARRIED, Duration::from_secs(4));
-    let answered = of(&asked, 200);
-    let shed = of(&asked, 503);
-    assert_eq!(answered.len() + shed.len(), asked.len(), "and nothing else");
-    expect_carried(&asked);
+    let (answered, shed) = overload(&proxy);
     // It waits for two turns at most before its own.
     let slowest = percentile(&answered, 0.95);
     assert!(slowest < 3 * WORK + SLACK, "answered in {slowest:?}");
@@ -42,11 +38,7 @@ fn nobody_waits_for_longer_than_the_queue_allows() {
     let (a, b) = (slow("a"), slow("b"));
     let wait = Duration::from_millis(300);
     let proxy = Proxy::start(bounded(&a, &b, "timeouts = { queue = \"300ms\" }"));
-    let asked = open_loop(proxy.address("web"), 2.0 * CARRIED, Duration::from_secs(4));
-    let answered = of(&asked, 200);
-    let shed = of(&asked, 503);
-    assert_eq!(answered.len() + shed.len(), asked.len(), "and nothing else");
-    expect_carried(&asked);
+    let (answered, shed) = overload(&proxy);
     let slowest = percentile(&answered, 0.95);
     assert!(slowest < wait + WORK + SLACK, "answered in {slowest:?}");
     let slowest = percentile(&shed, 0.95);
@@ -373,6 +365,16 @@ fn expect_carried(asked: &[Asked]) {
     let carried = answered / (CARRIED * time);
     println!("{carried:.2} of what the servers carry, {answered} answers in {time:.1} s");
     assert!((0.7..=1.05).contains(&carried), "{carried:.2}");
+}
+
+/// Offers twice what the servers carry. Who was answered, and who was told that there is no place.
+#[track_caller]
+fn overload(proxy: &Proxy) -> (Vec<Duration>, Vec<Duration>) {
+    let asked = open_loop(proxy.address("web"), 2.0 * CARRIED, Duration::from_secs(4));
+    let (answered, shed) = (of(&asked, 200), of(&asked, 503));
+    assert_eq!(answered.len() + shed.len(), asked.len(), "and nothing else");
+    expect_carried(&asked);
+    (answered, shed)
 }
 
 /// Each in the log, by that word.

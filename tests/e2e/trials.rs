@@ -36,7 +36,7 @@ fn what_was_sent_before_an_ejection_fails_no_trial() {
     stage.let_go(500);
     assert_eq!(late.join().unwrap().status(), 500);
     wait_until("it has passed its trial", || proxy.get("/").status() == 200);
-    wait_until("it is back", || of(&proxy, "a")["health"] == "unchecked");
+    wait_until("it is back", || proxy.server("a")["health"] == "unchecked");
     wait_for_ejections(&proxy, 1);
 }
 
@@ -53,8 +53,8 @@ fn a_trial_is_over_with_the_head_of_its_answer() {
         first.write_all(request.as_bytes()).unwrap();
         first.read_exact(&mut [0; 12]).unwrap();
         assert_eq!(proxy.get("/").status(), 200, "{path}");
-        wait_until("it is back", || of(&proxy, "a")["health"] == "unchecked");
-        assert_eq!(of(&proxy, "a")["in_flight"], 1, "{path}");
+        wait_until("it is back", || proxy.server("a")["health"] == "unchecked");
+        assert_eq!(proxy.server("a")["in_flight"], 1, "{path}");
     }
 }
 
@@ -82,7 +82,7 @@ fn a_trial_of_http2_is_over_with_the_head_of_its_answer() {
         .unwrap();
     first.read_exact(&mut [0; 12]).unwrap();
     assert_eq!(proxy.get("/").status(), 200);
-    wait_until("it is back", || of(&proxy, "a")["health"] == "unchecked");
+    wait_until("it is back", || proxy.server("a")["health"] == "unchecked");
 }
 
 #[test]
@@ -103,14 +103,14 @@ fn a_trial_in_tcp_mode_is_over_with_its_connection() {
     let _stage = Stage::at(port.address(), "a");
     wait_until("its trial has begun", || {
         // It may have been tried while it was away.
-        of(&proxy, "a")["health"] == "on trial"
+        proxy.server("a")["health"] == "on trial"
     });
     // Before it may be picked it is not tried.
     let (_first, status) = wait_for("the first to be tried", || ask("/").ok());
     assert_eq!(status, 200);
     let (_second, status) = ask("/").expect("and the second, while the first is there");
     assert_eq!(status, 200);
-    wait_until("it is back", || of(&proxy, "a")["health"] == "unchecked");
+    wait_until("it is back", || proxy.server("a")["health"] == "unchecked");
 }
 
 /// What says nothing of the server gives the trial back.
@@ -127,7 +127,7 @@ fn a_client_that_leaves_in_the_middle_of_a_trial_neither_passes_nor_fails_it() {
     assert_eq!(proxy.get("/meanwhile").status(), 503, "one at a time");
     rustix::net::connect_unspec(leaver.socket()).unwrap();
     assert_eq!(proxy.logged("/held")["fault"], "client-closed");
-    assert_eq!(of(&proxy, "a")["health"], "on trial");
+    assert_eq!(proxy.server("a")["health"], "on trial");
     assert_eq!(proxy.get("/bad").status(), 500);
     wait_for_ejections(&proxy, 2);
 }
@@ -164,7 +164,7 @@ fn a_pool_is_usable_while_its_server_is_tried_but_not_while_it_is_ejected_or_dra
     let usable = || proxy.admin("GET", "/healthz?pool=app", b"").status();
     assert_eq!(usable(), 200);
     fail_twice(&proxy);
-    wait_until("it is ejected", || of(&proxy, "a")["health"] == "ejected");
+    wait_until("it is ejected", || proxy.server("a")["health"] == "ejected");
     assert_eq!(usable(), 503);
     wait_for_trial(&proxy);
     assert_eq!(usable(), 200);
@@ -311,20 +311,13 @@ fn fail_twice(proxy: &Proxy) {
 /// Balancers hear of it a little later than the status.
 #[track_caller]
 fn wait_for_trial(proxy: &Proxy) {
-    wait_until("it is on trial", || of(proxy, "a")["health"] == "on trial");
+    wait_until("it is on trial", || {
+        proxy.server("a")["health"] == "on trial"
+    });
     wait_until("it may be picked", || {
         let explained = proxy.admin("GET", "/api/v1/explain?url=http://a/", b"");
         explained.json()["server"] == "a"
     });
-}
-
-fn of(proxy: &Proxy, server: &str) -> serde_json::Value {
-    let status = proxy.status();
-    let servers = status["pools"][0]["servers"].as_array().unwrap();
-    let found = servers.iter().find(|known| known["name"] == server);
-    found
-        .unwrap_or_else(|| panic!("no {server} in {status}"))
-        .clone()
 }
 
 /// Says nothing until the other side gives up.

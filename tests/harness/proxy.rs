@@ -297,6 +297,17 @@ impl Proxy {
         answer.json()
     }
 
+    /// What the status has of a server of the first pool.
+    #[track_caller]
+    pub fn server(&self, name: &str) -> serde_json::Value {
+        let status = self.status();
+        let servers = status["pools"][0]["servers"].as_array();
+        let found = servers.and_then(|all| all.iter().find(|known| known["name"] == name));
+        found
+            .unwrap_or_else(|| panic!("no {name} in {status}"))
+            .clone()
+    }
+
     #[track_caller]
     pub fn generation(&self) -> u64 {
         self.status()["generation"]

@@ -27,15 +27,26 @@ use crate::observe::tests::{request, standard};
 const ENDED: Duration = Duration::from_micros(1_795_368_707_648_100);
 
 fn line_in(zone: TimeZone, format: AccessFormat, request: &RequestEnded<'_>) -> String {
+    let fields = standard();
+    let line = bytes_in(zone, format, &fields, request);
+    String::from_utf8(line).expect("a line is UTF-8")
+}
+
+fn bytes_in(
+    zone: TimeZone,
+    format: AccessFormat,
+    fields: &[AccessField],
+    request: &RequestEnded<'_>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     let entry = Entry {
         request,
         ended: ENDED,
         listener_connections: 2,
     };
-    let lines = Arc::new(Lines::new(format, &standard()));
+    let lines = Arc::new(Lines::new(format, fields));
     Formatter::with(lines, Dates::in_zone(format, zone)).line(&mut out, &entry);
-    String::from_utf8(out).expect("a line is UTF-8")
+    out
 }
 
 fn line(format: AccessFormat, request: &RequestEnded<'_>) -> String {
@@ -137,15 +148,8 @@ fn json_has_the_fields_that_are_asked_for_in_that_order() {
         ..request()
     };
     let line = |fields: &[AccessField]| {
-        let lines = Arc::new(Lines::new(AccessFormat::Json, fields));
-        let entry = Entry {
-            request: &request,
-            ended: ENDED,
-            listener_connections: 2,
-        };
-        let mut out = Vec::new();
-        Formatter::new(lines).line(&mut out, &entry);
-        String::from_utf8(out).unwrap()
+        let line = bytes_in(TimeZone::UTC, AccessFormat::Json, fields, &request);
+        String::from_utf8(line).unwrap()
     };
     assert_eq!(
         line(&[Status, Time]),
@@ -274,15 +278,7 @@ fn the_longest_line_fits_into_an_empty_ring() {
         AccessFormat::Combined,
         AccessFormat::Httplog,
     ] {
-        let lines = Arc::new(Lines::new(format, AccessField::ALL));
-        let entry = Entry {
-            request: &request,
-            ended: ENDED,
-            listener_connections: 2,
-        };
-        let mut out = Vec::new();
-        Formatter::new(lines).line(&mut out, &entry);
-        let length = out.len();
+        let length = bytes_in(TimeZone::UTC, format, AccessField::ALL, &request).len();
         assert!(length < ring::ROOM, "{format:?}: {length}");
     }
 }
