@@ -35,7 +35,7 @@ impl<T: Default> ByAddress<T> {
     }
 
     /// Has each looked at that somebody holds.
-    pub fn each(&self, look: impl Fn(&T)) {
+    pub fn each(&self, mut look: impl FnMut(&T)) {
         let known = self.known.borrow();
         known
             .values()

@@ -3,7 +3,7 @@
 //! They belong to the thread, so that taking one costs no lock and the answer needs no wake-up of another core. They are kept
 //! by address, not by pool or generation: to a server, one connection of ours is as good as another.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::by_address::ByAddress;
@@ -43,9 +43,9 @@ pub fn sweep() {
 
 /// Closes all of them on this worker, for want of what they hold. Answers how many there were.
 pub fn let_go() -> usize {
-    let closed = Cell::new(0);
-    KNOWN.with(|known| known.each(|idle| closed.set(closed.get() + idle.list.take().len())));
-    closed.get()
+    let mut closed = 0;
+    KNOWN.with(|known| known.each(|idle| closed += idle.list.take().len()));
+    closed
 }
 
 fn now() -> u32 {

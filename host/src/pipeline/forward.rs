@@ -214,7 +214,7 @@ impl Asker for Exchange {
     }
 
     fn trail(&self) -> Option<&Trail> {
-        self.record.trail.as_deref()
+        Exchange::trail(self)
     }
 
     fn queues(&mut self) {

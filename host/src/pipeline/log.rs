@@ -10,6 +10,7 @@ use super::capture::Capture;
 use super::fault::{Fault, Stage};
 use super::forwarded::RequestId;
 use super::trace::Traced;
+use super::trail;
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
 use crate::base::ids::Generation;
@@ -146,7 +147,12 @@ impl Record {
 
     fn tell(&mut self, ending: &Ending) {
         self.told = true;
-        self.close_trail();
+        trail::broke_off(
+            self.trail.as_deref(),
+            self.attempts,
+            &self.server,
+            self.fault,
+        );
         let server = self.in_flight.take().map(InFlight::end);
         let head = &self.head;
         let asked = |text| if self.started { text } else { "" };
@@ -195,16 +201,6 @@ impl Record {
                 sent: Some(&head.fields),
             }),
         });
-    }
-
-    /// Of an attempt that was broken off.
-    fn close_trail(&self) {
-        if let Some(trail) = &self.trail
-            && trail.attempts() < self.attempts
-        {
-            let fault = self.fault.map_or("cut", Fault::word);
-            trail.tried(self.server.clone(), Err(fault));
-        }
     }
 
     fn times(&self, ended: Instant) -> Times {

@@ -1,7 +1,8 @@
 //! A request's way, one file a step: `accept` hands connections that pass the listener's `gate` to workers; on its `worker`
 //! a connection goes through `arrive` (and `approach`, where there is more to it than HTTP on a bare socket); one in tcp mode is passed
 //! on by `tcp`, others' requests pass `protocol` (what the HTTP engine read, made safe), `filter` and `route`, `pick` and `forward`
-//! (`turn` where servers are full, `repeat` for what is sent again, `multiplex` where requests share a connection), `respond` and `log`; `trail` keeps what each decided while somebody follows.
+//! (`turn` where servers are full, `repeat` for what is sent again, `multiplex` where requests share a connection), `respond` and `log`;
+//! `trail` keeps what each decided while somebody follows.
 //!
 //! ```text
 //! accept ─► arrive ─► protocol ─► filter ─► route ─► filter ─► pick ─► forward ─► respond ─► log

@@ -9,6 +9,7 @@ use http::HeaderName;
 
 use super::fault::{Fault, Stage};
 use super::site::Member;
+use super::trail;
 use super::turn::{Asker, Waited};
 use super::worker::Worker;
 use crate::base::event::{Queued, RequestEnded, Times};
@@ -98,21 +99,12 @@ impl Session {
         self.in_flight = Some(place);
     }
 
-    /// Of an attempt that was broken off.
-    fn close_trail(&self, fault: Option<Fault>) {
-        if let Some(trail) = &self.trail
-            && trail.attempts() < self.attempts
-        {
-            trail.tried(self.server.clone(), Err(fault.map_or("cut", Fault::word)));
-        }
-    }
-
     fn tell(&mut self) {
         let server = self.in_flight.take().map(InFlight::end);
         // Dropped on its way: cut, or a panic.
         let end = self.end.unwrap_or_else(|| Err(self.link.blamed().into()));
         let fault = end.err();
-        self.close_trail(fault);
+        trail::broke_off(self.trail.as_deref(), self.attempts, &self.server, fault);
         self.worker.observer.request_ended(&RequestEnded {
             started: false,
             tcp: self.mode == Mode::Tcp,

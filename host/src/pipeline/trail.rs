@@ -135,6 +135,21 @@ pub fn tried(trail: Option<&Trail>, server: &Member, met: Result<Option<u16>, Fa
     }
 }
 
+/// The last of so many attempts, at this server, where it was broken off.
+#[inline]
+pub fn broke_off(
+    trail: Option<&Trail>,
+    attempts: u32,
+    server: &Option<Rc<str>>,
+    fault: Option<Fault>,
+) {
+    if let Some(trail) = trail
+        && trail.attempts() < attempts
+    {
+        trail.tried(server.clone(), Err(fault.map_or("cut", Fault::word)));
+    }
+}
+
 /// What a connect plugin says.
 #[inline]
 pub fn admitted(
