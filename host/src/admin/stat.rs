@@ -100,7 +100,12 @@ const ANSWER: [&str; 5] = [
 /// Of one that did not end.
 const CUT_OFF: [&str; 3] = ["between-bytes-timeout", "server-aborted", "server-down"];
 /// Ours.
-const INTERNAL: [&str; 3] = ["connect-plugin-failed", "filter-failed", "panic"];
+const INTERNAL: [&str; 4] = [
+    "connect-plugin-failed",
+    "filter-failed",
+    "no-socket",
+    "panic",
+];
 /// Who was not let in.
 const DENIED: [&str; 2] = ["connection-refused", "proxy-untrusted"];
 /// What is the client's fault though a pool was found.
