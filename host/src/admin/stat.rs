@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::samples::Metrics;
 use crate::control::Status;
-use crate::control::status::{ListenerStatus, PoolStatus, ProbeStatus, ServerStatus};
+use crate::control::status::{ListenerStatus, PoolStatus, ProbeStatus, ServerStatus, Tally};
 use crate::observe::{OfListener, OfServer};
 
 /// The columns of HAProxy 2.6, in its order. Behind the dash stand those of its modules.
@@ -186,20 +186,14 @@ fn of_server(pool: &PoolStatus, server: &ServerStatus, metrics: &Metrics<'_>) ->
         ("server", server.name.as_str()),
     ];
     let row = Row::new(&pool.name, &server.name)
+        .tally(&server.tally, metrics, &of)
         .set("qcur", server.queued)
-        .set("qmax", server.most.queued)
         .set("qlimit", pool.max_queue.map(|most| most as f64))
         .set("scur", server.in_flight)
-        .set("smax", server.most.in_flight)
         .set("used_conn_cur", server.in_flight)
         .set("slim", server.max_connections.map(f64::from))
-        .traffic(&server.traffic)
         .set("reuse", reused(server))
-        .answers(metrics, &of)
-        .set("req_tot", metrics.sum("tidegate_requests_total", &of))
         .set("econ", metrics.faults(&of, &[&CONNECT]))
-        .set("eresp", metrics.faults(&of, &[&ANSWER, &CUT_OFF]))
-        .set("srv_abrt", metrics.faults(&of, &[&CUT_OFF]))
         .set("wretr", server.retried)
         .set("wredis", server.retried)
         .set("status", standing(server).as_str())
@@ -208,7 +202,6 @@ fn of_server(pool: &PoolStatus, server: &ServerStatus, metrics: &Metrics<'_>) ->
         .set("throttle", server.slow_start.map(f64::from))
         .set("act", u32::from(!server.backup))
         .set("bck", u32::from(server.backup))
-        .set("lastchg", server.uptime.unchanged.as_secs())
         .set("last_chk", server.last_probe.as_deref().unwrap_or_default())
         .set("addr", server.address.as_str());
     let row = match &pool.cookie {
@@ -228,20 +221,14 @@ fn backend(pool: &PoolStatus, metrics: &Metrics<'_>) -> Row {
     let retries = metrics.sum("tidegate_retries_total", &of);
     let cookie = pool.cookie.as_ref().map(|(name, _)| name.as_str());
     Row::new(&pool.name, "BACKEND")
+        .tally(&pool.tally, metrics, &of)
         .set("qcur", pool.queued)
-        .set("qmax", pool.most.queued)
         .set(
             "scur",
             pool.servers.iter().map(|s| s.in_flight).sum::<u32>(),
         )
-        .set("smax", pool.most.in_flight)
-        .traffic(&pool.traffic)
         .set("reuse", pool.servers.iter().map(reused).sum::<u64>())
-        .answers(metrics, &of)
-        .set("req_tot", metrics.sum("tidegate_requests_total", &of))
         .set("econ", metrics.faults(&of, &[&CONNECT, &NOWHERE]))
-        .set("eresp", metrics.faults(&of, &[&ANSWER, &CUT_OFF]))
-        .set("srv_abrt", metrics.faults(&of, &[&CUT_OFF]))
         .set("eint", metrics.faults(&of, &[&INTERNAL]))
         .set("wretr", retries)
         .set("wredis", retries)
@@ -257,16 +244,15 @@ fn backend(pool: &PoolStatus, metrics: &Metrics<'_>) -> Row {
         .set("uweight", weight.round())
         .set("act", usable().filter(|server| !server.backup).count())
         .set("bck", usable().filter(|server| server.backup).count())
-        .set("chkdown", pool.uptime.went_down)
-        .set("lastchg", pool.uptime.unchanged.as_secs())
-        .set("downtime", pool.uptime.downtime.as_secs())
+        .set("chkdown", pool.tally.uptime.went_down)
+        .set("downtime", pool.tally.uptime.downtime.as_secs())
         .set("cookie", cookie.unwrap_or_default())
         .set("algo", pool.balancer.as_str())
 }
 
 /// Requests on connections that others had made.
 fn reused(server: &ServerStatus) -> u64 {
-    let traffic = &server.traffic;
+    let traffic = &server.tally.traffic;
     traffic.requests.saturating_sub(traffic.connects)
 }
 
@@ -465,7 +451,18 @@ impl Row {
         self
     }
 
-    /// Of a server or a pool.
+    /// What a server and a pool have alike.
+    fn tally(self, tally: &Tally, metrics: &Metrics<'_>, of: &[(&str, &str)]) -> Row {
+        self.traffic(&tally.traffic)
+            .answers(metrics, of)
+            .set("qmax", tally.most.queued)
+            .set("smax", tally.most.in_flight)
+            .set("req_tot", metrics.sum("tidegate_requests_total", of))
+            .set("eresp", metrics.faults(of, &[&ANSWER, &CUT_OFF]))
+            .set("srv_abrt", metrics.faults(of, &[&CUT_OFF]))
+            .set("lastchg", tally.uptime.unchanged.as_secs())
+    }
+
     fn traffic(self, of: &OfServer) -> Row {
         let means = ["qtime", "ctime", "rtime", "ttime"];
         let longest = ["qtime_max", "ctime_max", "rtime_max", "ttime_max"];
@@ -501,7 +498,7 @@ impl Row {
         let code = (outcome.status > 0).then_some(f64::from(outcome.status));
         self.set("chkfail", server.probes_failed)
             .set("chkdown", server.went_down)
-            .set("downtime", server.uptime.downtime.as_secs())
+            .set("downtime", server.tally.uptime.downtime.as_secs())
             .set("check_status", outcome.word())
             .set("check_code", code)
             .set("check_duration", server.last_probe_ms.map(f64::round))

@@ -15,7 +15,7 @@ use crate::pipeline::WorkerHandle;
 use crate::plugin::{Cause, PluginShared, Role};
 use crate::upstream::outcome::Outcome;
 use crate::upstream::uptime;
-use crate::upstream::vitals::{Checked, WHOLE, Wanted};
+use crate::upstream::vitals::{Checked, LastProbe, WHOLE, Wanted};
 use crate::upstream::{Server, Vitals};
 
 use super::draft::{FULL_WEIGHT, hex};
@@ -122,17 +122,21 @@ pub struct PoolStatus {
     /// Null: it has none.
     pub servers_file: Option<ServersFileStatus>,
     #[serde(skip)]
-    pub traffic: OfServer,
-    #[serde(skip)]
-    pub uptime: uptime::Told,
-    /// The most that waited, and were in flight, at a time.
-    #[serde(skip)]
-    pub most: Most,
+    pub tally: Tally,
     /// The cookie that brings users back, and whether its value is the server's name.
     #[serde(skip)]
     pub cookie: Option<(String, bool)>,
 }
 
+/// What HAProxy's table has of a server and of a pool alike.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub traffic: OfServer,
+    pub uptime: uptime::Told,
+    pub most: Most,
+}
+
+/// The most that waited, and were in flight, at a time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Most {
     pub queued: u32,
@@ -170,11 +174,7 @@ pub struct ServerStatus {
     /// Its last changes of state, the newest first.
     pub history: Vec<ChangeStatus>,
     #[serde(skip)]
-    pub traffic: OfServer,
-    #[serde(skip)]
-    pub uptime: uptime::Told,
-    #[serde(skip)]
-    pub most: Most,
+    pub tally: Tally,
     /// None: it has none, or none has come yet.
     #[serde(skip)]
     pub probe: Option<ProbeStatus>,
@@ -353,33 +353,32 @@ fn pools(shared: &Shared, running: &Running, counted: &Counted) -> Vec<PoolStatu
             .servers
             .iter()
             .zip(live)
-            .map(|of| {
-                let initial_weight = running.edits.initial_weight(&pool.name, &of.0.name);
-                let mut status = server(of, initial_weight);
-                status.traffic = counted.server(&pool.name, &of.0.name);
-                status.probe = probe(pool, &of.1.vitals);
-                status
-            })
+            .map(|of| server(pool, of, running, counted))
             .collect(),
         names: sources::names(shared, pool),
         servers_file: sources::servers_file(shared, pool),
         max_queue: Some(pool.max_queue).filter(|most| *most > 0),
-        traffic: counted.pool(&pool.name),
-        uptime: live
-            .first()
-            .map(|first| first.crew().uptime.told())
-            .unwrap_or_default(),
-        most: most(live),
+        tally: Tally {
+            traffic: counted.pool(&pool.name),
+            uptime: live
+                .first()
+                .map(|first| first.crew().uptime.told())
+                .unwrap_or_default(),
+            most: most(live),
+        },
         cookie: cookie(config, pool),
     };
     pools.map(one).collect()
 }
 
 fn server(
+    pool: &checked::Pool,
     (written, live): (&checked::Server, &Arc<Server>),
-    initial_weight: Option<u32>,
+    running: &Running,
+    counted: &Counted,
 ) -> ServerStatus {
-    let (probe, vitals) = (live.vitals.last_probe(), &live.vitals);
+    let (last, vitals) = (live.vitals.last_probe(), &live.vitals);
+    let initial_weight = running.edits.initial_weight(&pool.name, &written.name);
     ServerStatus {
         name: written.name.clone(),
         address: written.address.clone(),
@@ -392,8 +391,9 @@ fn server(
             ServerState::Down => "down",
         },
         health: standing(&live.vitals),
-        last_probe_ms: probe.as_ref().map(|probe| probe.took.as_secs_f64() * 1e3),
-        last_probe: probe.map(|probe| probe.words),
+        probe: last.as_ref().and_then(|last| probe(pool, vitals, last)),
+        last_probe_ms: last.as_ref().map(|last| last.took.as_secs_f64() * 1e3),
+        last_probe: last.map(|last| last.words),
         effective_weight: f64::from(live.weight()) / f64::from(FULL_WEIGHT),
         backup: written.backup,
         went_down: live.vitals.counts.went_down.load(Relaxed),
@@ -403,13 +403,14 @@ fn server(
         queued: live.crew().queue.length_at(live.slot()),
         ewma_us: live.ewma_us(),
         history: vitals.uptime.last().into_iter().map(change).collect(),
-        traffic: OfServer::default(),
-        uptime: vitals.uptime.told(),
-        most: Most {
-            queued: live.most_queued(),
-            in_flight: live.most_inflight(),
+        tally: Tally {
+            traffic: counted.server(&pool.name, &written.name),
+            uptime: vitals.uptime.told(),
+            most: Most {
+                queued: live.most_queued(),
+                in_flight: live.most_inflight(),
+            },
         },
-        probe: None,
         retried: vitals.counts.retried.load(Relaxed),
         slow_start: Some(vitals.share() * 100 / WHOLE).filter(|share| *share < 100),
     }
@@ -427,8 +428,8 @@ fn change(change: uptime::Change) -> ChangeStatus {
     }
 }
 
-fn probe(pool: &checked::Pool, vitals: &Vitals) -> Option<ProbeStatus> {
-    let (settings, last) = (pool.health.as_ref()?, vitals.last_probe()?);
+fn probe(pool: &checked::Pool, vitals: &Vitals, last: &LastProbe) -> Option<ProbeStatus> {
+    let settings = pool.health.as_ref()?;
     Some(ProbeStatus {
         outcome: last.outcome,
         rise: settings.rise,
