@@ -4,7 +4,7 @@
 //! A server keeps its slot for as long as anything refers to it, in whichever generation; then the slot is free again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -323,7 +323,7 @@ impl Server {
 
     /// Counts a request as in flight until the guard is dropped, whatever the limit.
     pub fn enter(self: &Arc<Self>) -> InFlight {
-        self.cell().one_more(Relaxed);
+        self.cell().one_more();
         self.in_flight(Entry {
             number: self.vitals.trial.number(),
             tried: false,
@@ -387,7 +387,7 @@ impl Server {
         let cell = self.cell();
         let limit = self.limit();
         if limit == 0 {
-            cell.one_more(Relaxed);
+            cell.one_more();
             return true;
         }
         let inflight = &cell.inflight;
@@ -418,8 +418,8 @@ impl Server {
 }
 
 impl Cell {
-    fn one_more(&self, ordering: Ordering) {
-        let before = self.inflight.fetch_add(1, ordering);
+    fn one_more(&self) {
+        let before = self.inflight.fetch_add(1, Relaxed);
         self.saw(before.saturating_add(1));
     }
 
