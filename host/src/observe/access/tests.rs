@@ -683,14 +683,18 @@ fn lines_go_where_the_configuration_says_while_workers_write() {
     let at = |n: usize| AccessTarget::File(paths[n % 3].clone());
     let access = started(at(0), AccessFormat::Json);
     let (said, heard) = mpsc::sync_channel(0);
+    let (changed, seen) = mpsc::channel();
     thread::scope(|scope| {
         let access = &access;
         scope.spawn(move || {
             let worker = access.worker();
             for n in 0..LINES {
                 say(&worker, &n.to_string());
-                if n % EACH == EACH - 1 {
-                    said.send(n / EACH).unwrap();
+                // Half of what is written between two changes is surely for the one, half comes while there is the next.
+                match n % EACH {
+                    at if at == EACH / 2 - 1 => said.send(n / EACH).unwrap(),
+                    at if at == EACH - 1 => seen.recv().unwrap(),
+                    _ => {}
                 }
             }
         });
@@ -700,6 +704,7 @@ fn lines_go_where_the_configuration_says_while_workers_write() {
             let next = log(at(n + 1), AccessFormat::Json);
             let prepared = access.prepare(&next).unwrap();
             let before: Option<Former> = former.replace(access.adopt(prepared));
+            changed.send(()).unwrap();
             let old = before.as_ref().and_then(|Former(target)| target.clone());
             drop(before);
             if let Some(old) = old {
