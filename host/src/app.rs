@@ -43,14 +43,16 @@ pub struct Failure(pub Vec<String>);
 async fn serve(config: Config, ready: impl FnOnce(&Control)) -> Result<(), Failure> {
     // Before anything can fail for long: a signal that comes meanwhile must not kill us half-way.
     let mut signals = Signals::new().map_err(Failure::system("signals"))?;
-    let gates = Gates::for_files(net::files::raise_limit(), config.proxy.workers);
+    let workers = config.proxy.workers;
+    let files = net::pipe::set_aside(net::files::raise_limit(), workers);
+    let gates = Gates::for_files(files, workers);
     let live = LiveTable::new();
     let state = State::new();
     let runtime = plugin_runtime(live.clone(), state.clone())?;
     let observers = Observers::default();
     let observer: Arc<dyn Observer> = observers.observer();
-    let workers = Workers::spawn(config.proxy.workers, observer)
-        .map_err(Failure::system("the worker threads"))?;
+    let workers =
+        Workers::spawn(workers, observer).map_err(Failure::system("the worker threads"))?;
     let mut registry = Registry::default();
     observers.register(&mut registry);
     registry.register_collector(runtime.collector());

@@ -67,6 +67,8 @@ impl Kind {
 /// How every contestant is set up for it.
 #[derive(Clone, Copy)]
 pub struct Setup {
+    /// Whether connections are passed on as they come, in tcp mode: no logic then, no filter, no TLS.
+    pub tcp: bool,
     pub logic: Logic,
     /// Header filters on the path, each of which sets two headers; in the peers as many header rules.
     pub filters: u32,
@@ -104,6 +106,7 @@ pub enum Swap {
 }
 
 const ROUTED: Setup = Setup {
+    tcp: false,
     logic: Logic::Routed,
     filters: 0,
     servers: 3,
@@ -203,6 +206,17 @@ fn costs() -> Vec<Scenario> {
             "/64k",
             Setup {
                 peers_expect_large: true,
+                ..ROUTED
+            },
+            vec![],
+        ),
+        cost(
+            "tcp-1m",
+            "1 MB in tcp mode, 16 connections; HAProxy splices",
+            16,
+            "/1m",
+            Setup {
+                tcp: true,
                 ..ROUTED
             },
             vec![],

@@ -248,6 +248,29 @@ fn a_connection_that_changes_its_protocol_becomes_a_tunnel() {
 }
 
 #[test]
+fn bulk_in_a_tunnel_is_counted_too() {
+    const BULK: usize = 16 << 20;
+    let origin = Origin::answering("chat", |_, stream| {
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")?;
+        stream.write_all(&vec![7; BULK])?;
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    });
+    let proxy = Proxy::start(site("round-robin", &[&origin]));
+    let mut client = Client::connect(proxy.address("web"));
+    let request =
+        "GET /chat HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write(request.as_bytes()).expect("sent");
+    let mut all = Vec::new();
+    client.socket().read_to_end(&mut all).expect("an end");
+    let bulk = &all[all.len() - BULK..];
+    assert!(all.starts_with(b"HTTP/1.1 101 ") && bulk.iter().all(|&byte| byte == 7));
+    drop(client);
+    let line = &proxy.access_log(1)[0];
+    assert_eq!(line["body_bytes_out"], BULK);
+    assert_eq!(line["bytes_out"], all.len());
+}
+
+#[test]
 fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
     let origin = echo();
     let proxy = Proxy::start(site("round-robin", &[&origin]));

@@ -1,7 +1,9 @@
 //! TCP mode: bytes to a server and back, and what decides about a connection.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -98,7 +100,7 @@ fn a_great_deal_passes_unharmed_both_ways_at_once() {
     let server = echo("");
     let proxy = Proxy::start(config("", &[&server], ""));
     let mut client = connect(proxy.address("db"));
-    let block: Vec<u8> = (0..1 << 20).map(|at: u32| ((at * 31) >> 3) as u8).collect();
+    let block = block();
     let (mut writer, sent) = (client.try_clone().unwrap(), block.clone());
     let writing = std::thread::spawn(move || {
         for _ in 0..16 {
@@ -111,6 +113,32 @@ fn a_great_deal_passes_unharmed_both_ways_at_once() {
     writing.join().unwrap();
     assert_eq!(got.len(), 16 << 20);
     assert!(got.chunks(block.len()).all(|chunk| chunk == block));
+}
+
+#[test]
+fn the_kernel_moves_bulk_through_a_pipe_that_others_get_next() {
+    let server = bulk();
+    let proxy = Proxy::start(config("", &[&server], "[proxy]\nworkers = 1\n"));
+    let before = pipes(&proxy);
+    let (mut client, mut got) = stalled(&proxy, before);
+    let block = block();
+    for _ in 0..4 {
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got.len(), BLOCKS * BLOCK);
+        assert!(got.chunks(BLOCK).all(|chunk| chunk == block));
+        got.clear();
+        client = connect(proxy.address("db"));
+    }
+    assert_eq!(pipes(&proxy), before + 2, "one is kept");
+}
+
+#[test]
+fn a_pipe_is_closed_with_what_lies_in_it() {
+    let server = bulk();
+    let proxy = Proxy::start(config("", &[&server], "[proxy]\nworkers = 1\n"));
+    let before = pipes(&proxy);
+    drop(stalled(&proxy, before));
+    wait_until("no pipe", || pipes(&proxy) == before);
 }
 
 #[test]
@@ -225,6 +253,45 @@ fn a_drain_leaves_it_its_time() {
     assert_eq!(heard(&mut client, 10), "still here");
     drop(client);
     assert!(proxy.exit().success());
+}
+
+const BLOCK: usize = 1 << 20;
+const BLOCKS: usize = 64;
+
+fn block() -> Vec<u8> {
+    (0..BLOCK).map(|at| ((at * 31) >> 3) as u8).collect()
+}
+
+/// Says far more than lies in sockets' buffers.
+fn bulk() -> Raw {
+    Raw::serving(|mut stream| {
+        let block = block();
+        (0..BLOCKS).try_for_each(|_| stream.write_all(&block))
+    })
+}
+
+/// A client that does not take what it is sent, and what it has taken before.
+fn stalled(proxy: &Proxy, before: usize) -> (TcpStream, Vec<u8>) {
+    let mut client = connect(proxy.address("db"));
+    let mut got = Vec::new();
+    wait_until("a pipe with what the client does not take", || {
+        let is_there = pipes(proxy) == before + 2;
+        if !is_there {
+            let mut some = vec![0; 1 << 16];
+            client.read_exact(&mut some).unwrap();
+            got.append(&mut some);
+        }
+        is_there
+    });
+    (client, got)
+}
+
+/// Ends of pipes that the proxy has open.
+fn pipes(proxy: &Proxy) -> usize {
+    let files = fs::read_dir(format!("/proc/{}/fd", proxy.process().pid())).unwrap();
+    let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let is_pipe = |target: &PathBuf| target.to_string_lossy().starts_with("pipe:");
+    targets.filter(is_pipe).count()
 }
 
 /// Says its name, then what it hears.

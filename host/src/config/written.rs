@@ -198,7 +198,7 @@ table! {
         bind: OneOrMany<ListenerBind>, required;
         /// Permissions of the files of its Unix sockets, in octal. HAProxy's `bind … mode`.
         unix_mode: UnixMode, default("0660");
-        /// What its connections are: http, or tcp, which is passed on as it comes to a server of `pool`, or of the pool that a plugin in `connect` chooses. HAProxy's `mode`, nginx's `stream`.
+        /// What its connections are: http, or tcp, which is passed on as it comes to a server of `pool`, or of the pool that a plugin in `connect` chooses. What comes in bulk between two sockets without TLS the kernel moves itself, as with HAProxy's `option splice-auto`. HAProxy's `mode`, nginx's `stream`.
         mode: Mode, default("http");
         /// Whether connections begin with a line of the PROXY protocol, version 1 or 2: off, or require. The address in it is the client's everywhere. It must come within `timeouts.request-head`, and from `trusted-proxies`; else the connection is reset, `proxy-timeout`, `proxy-malformed` or `proxy-untrusted`. HAProxy's `accept-proxy`, nginx's `proxy_protocol`.
         proxy_protocol: ProxyIn, default("off");

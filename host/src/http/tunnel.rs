@@ -10,11 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::{Blame, Closing, Link};
 use crate::net::Stream;
-use crate::net::relay::{Broken, Relay, Side};
+use crate::net::relay::{Broken, Peer, Relay, Side};
 
 /// Passes bytes both ways; each comes with what was read of the new protocol already. An end on one side is passed on, the
 /// other may still speak. Who or what broke it off is told to the link.
-pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn run<C: Peer>(
     link: &Rc<Link>,
     client: (C, Vec<u8>),
     server: (Stream, Vec<u8>),
@@ -44,6 +44,20 @@ pub(super) struct Counted {
 impl Counted {
     pub(super) fn new(socket: Stream, link: Rc<Link>) -> Counted {
         Counted { socket, link }
+    }
+}
+
+impl Peer for Counted {
+    fn bare(&self) -> Option<&Stream> {
+        self.socket.bare()
+    }
+
+    fn has_given(&self, bytes: usize) {
+        self.link.count_read(bytes);
+    }
+
+    fn has_taken(&self, bytes: usize) {
+        self.link.count_written(bytes);
     }
 }
 

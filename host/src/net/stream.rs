@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
@@ -37,6 +37,40 @@ impl Stream {
             Stream::Tcp(socket) => socket.as_fd(),
             Stream::Unix(socket) => socket.as_fd(),
             Stream::Layered(layer) => layer.below().socket(),
+        }
+    }
+
+    /// Whether bytes pass straight from and to the socket, so that the kernel may move them by itself.
+    pub fn bare(&self) -> Option<&Stream> {
+        (!matches!(self, Stream::Layered(_))).then_some(self)
+    }
+
+    /// Does something with the socket itself as soon as it is ready for it; what would block is done again once it is. Of a layer
+    /// there is no such thing.
+    pub fn poll_io<T>(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        mut act: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let is_write = interest.is_writable();
+            ready!(match self {
+                Stream::Tcp(socket) if is_write => socket.poll_write_ready(cx),
+                Stream::Tcp(socket) => socket.poll_read_ready(cx),
+                Stream::Unix(socket) if is_write => socket.poll_write_ready(cx),
+                Stream::Unix(socket) => socket.poll_read_ready(cx),
+                Stream::Layered(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+            })?;
+            let done = match self {
+                Stream::Tcp(socket) => socket.try_io(interest, &mut act),
+                Stream::Unix(socket) => socket.try_io(interest, &mut act),
+                Stream::Layered(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match done {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 

@@ -10,11 +10,12 @@ use crate::scenario::{Logic, Setup};
 pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>, String> {
     let config = format!(
         "global\n nbthread {workers}\n maxconn 6000\n stats socket {socket} mode 600\n{script}\
-         defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n option forwardfor\n http-reuse always\n{large}\
+         defaults\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n{mode}{large}\
          frontend web\n bind 127.0.0.1:{port}{tls}\n{rules} default_backend app\n{backends}",
         workers = setup.workers,
         socket = place.folder.join(SOCKET).display(),
         script = script(setup, place)?,
+        mode = if setup.tcp { TCP } else { HTTP },
         large = if setup.peers_expect_large { LARGE } else { "" },
         port = place.port,
         tls = match setup.tls {
@@ -52,6 +53,11 @@ pub fn spread(folder: &Path) -> Result<Vec<u64>, String> {
     Ok(threads.iter().map(count).collect())
 }
 
+const HTTP: &str = " mode http\n option forwardfor\n http-reuse always\n";
+
+/// Bytes go from socket to socket in the kernel, where there is enough of them at a time.
+const TCP: &str = " mode tcp\n option splice-auto\n";
+
 /// Bodies go from socket to socket in the kernel, where there is enough of them at a time.
 const LARGE: &str = " option splice-response\n";
 
@@ -75,6 +81,9 @@ end, 0)
 "#;
 
 fn rules(setup: &Setup) -> String {
+    if setup.tcp {
+        return String::new();
+    }
     let mut rules: String = (1..=setup.filters)
         .map(|filter| {
             let [edge, zone] = filter_headers(filter);

@@ -92,8 +92,11 @@ impl Contestant {
 
     /// Why it takes no part, if so.
     pub fn unfit(&self, setup: &Setup) -> Option<String> {
-        let script = self.program == Program::Nginx && setup.logic == Logic::Own;
-        (script && !Path::new(nginx::NJS).exists()).then(|| "nginx has no njs module here".into())
+        let lacks = |module| self.program == Program::Nginx && !Path::new(module).exists();
+        if setup.logic == Logic::Own && lacks(nginx::NJS) {
+            return Some("nginx has no njs module here".into());
+        }
+        (setup.tcp && lacks(nginx::STREAM)).then(|| "nginx has no stream module here".into())
     }
 
     pub fn start(&self, setup: &Setup, origin: &Origin, cpus: &Cpus) -> Result<Proxy, String> {

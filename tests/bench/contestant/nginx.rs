@@ -13,7 +13,28 @@ pub const HTTP2_HOST: &str = "127.0.0.2";
 /// Where Debian puts JavaScript for nginx.
 pub const NJS: &str = "/usr/lib/nginx/modules/ngx_http_js_module.so";
 
+/// Where Debian puts what passes connections on as they come.
+pub const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>, String> {
+    let file = match setup.tcp {
+        true => stream(setup, place)?,
+        false => web(setup, place)?,
+    };
+    Ok(vec![path.display().to_string(), "-c".into(), file])
+}
+
+fn stream(setup: &Setup, place: &Place) -> Result<String, String> {
+    let block = format!(
+        "stream {{\n{upstreams}server {{\n listen 127.0.0.1:{port} backlog=4096; proxy_pass app;\n}}\n}}\n",
+        upstreams = upstreams(setup, place),
+        port = place.port,
+    );
+    let module = format!("load_module {STREAM};\n");
+    written(place.folder, setup.workers, &module, &block)
+}
+
+fn web(setup: &Setup, place: &Place) -> Result<String, String> {
     place.write("own.js", SCRIPT)?;
     let (module, script, pool) = match setup.logic {
         Logic::Routed => (String::new(), String::new(), "app"),
@@ -40,8 +61,7 @@ pub fn command(path: &Path, setup: &Setup, place: &Place) -> Result<Vec<String>,
         headers = headers(setup),
         others = others(setup, place),
     );
-    let file = config(place.folder, setup.workers, &module, &http)?;
-    Ok(vec![path.display().to_string(), "-c".into(), file])
+    config(place.folder, setup.workers, &module, &http)
 }
 
 /// With the buffers that it comes with, 36 KB, a body of 64 KB takes turns with its client.
@@ -71,11 +91,18 @@ fn certificate(place: &Place, host: &str) -> String {
 /// Writes a configuration around what stands in `http`, and answers where.
 pub fn config(folder: &Path, workers: u32, module: &str, http: &str) -> Result<String, String> {
     let here = folder.display();
+    let block = format!(
+        "http {{\naccess_log off; client_body_temp_path {here}/a; proxy_temp_path {here}/b; fastcgi_temp_path {here}/c; \
+         uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;\n{http}}}\n"
+    );
+    written(folder, workers, module, &block)
+}
+
+fn written(folder: &Path, workers: u32, module: &str, block: &str) -> Result<String, String> {
+    let here = folder.display();
     let text = format!(
         "{module}daemon off; worker_processes {workers}; worker_rlimit_nofile 13000; pid {here}/pid; error_log {here}/log;\n\
-         events {{ worker_connections 12000; }}\n\
-         http {{\naccess_log off; client_body_temp_path {here}/a; proxy_temp_path {here}/b; fastcgi_temp_path {here}/c; \
-         uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;\n{http}}}\n"
+         events {{ worker_connections 12000; }}\n{block}"
     );
     let path = folder.join("nginx.conf");
     fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -99,7 +126,11 @@ fn upstreams(setup: &Setup, place: &Place) -> String {
     names
         .iter()
         .map(|name| {
-            format!("upstream {name} {{\n{servers} keepalive {keep}; keepalive_requests 100000000;\n}}\n")
+            let kept = match setup.tcp {
+                true => String::new(),
+                false => format!(" keepalive {keep}; keepalive_requests 100000000;\n"),
+            };
+            format!("upstream {name} {{\n{servers}{kept}}}\n")
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The origin behind them all: nginx with static answers of 1 KB and 64 KB, at as many loopback addresses as a setup has
+//! The origin behind them all: nginx with static answers of 1 KB, 64 KB and 1 MB, at as many loopback addresses as a setup has
 //! servers, so that they are different servers to a proxy.
 
 use std::fs;
@@ -22,7 +22,7 @@ impl Origin {
         let program = machine::program("nginx")
             .ok_or("nginx is not installed, and the origin is one".to_owned())?;
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        for (name, size) in [("1k", 1024), ("64k", 65536)] {
+        for (name, size) in [("1k", 1 << 10), ("64k", 64 << 10), ("1m", 1 << 20)] {
             fs::write(folder.path().join(name), vec![b'x'; size]).map_err(|e| e.to_string())?;
         }
         let port = Port::free();

@@ -91,6 +91,9 @@ fn plugins(setup: &Setup, place: &Place) -> Result<String, String> {
 
 /// The rest of the listener, and the routes.
 fn way(setup: &Setup) -> String {
+    if setup.tcp {
+        return "mode = \"tcp\"\n".to_owned();
+    }
     let names: Vec<String> = (1..=setup.filters)
         .map(|number| format!("\"mark-{number}\""))
         .collect();

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::out::Out;
 use crate::http::body::Unsent;
 use crate::http::link::Link;
+use crate::net::relay::Peer;
 
 pub(super) struct Tunnelled {
     stream: RecvStream,
@@ -37,6 +38,9 @@ impl Tunnelled {
         self.out.reset(reason);
     }
 }
+
+/// Its bytes pass through frames.
+impl Peer for &mut Tunnelled {}
 
 impl AsyncRead for Tunnelled {
     fn poll_read(
