@@ -76,6 +76,10 @@
 
 #![warn(missing_docs)]
 
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[global_allocator]
+static MEMORY: memory::Memory = memory::Memory::new();
+
 // The generated bindings name this crate from outside, by its name.
 extern crate self as tidegate_sdk;
 
@@ -97,6 +101,8 @@ mod ids;
 mod input;
 mod interest;
 pub mod log;
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+mod memory;
 pub mod network;
 mod outcome;
 pub mod path;
