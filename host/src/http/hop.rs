@@ -25,6 +25,9 @@ pub fn take(fields: &mut Fields) -> Said {
     let mut named: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
     let mut wants_upgrade = false;
     for (_, value) in fields.of_kind(Known::Connection) {
+        if is_mere_option(value) {
+            continue;
+        }
         for token in tokens(value) {
             wants_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
             if !is_plain(token) && !is_end_to_end(token) {
@@ -32,8 +35,10 @@ pub fn take(fields: &mut Fields) -> Said {
             }
         }
     }
-    let te = fields.of_kind(Known::Te);
-    said.trailers = te.flat_map(|(_, value)| tokens(value)).any(is_trailers);
+    if fields.kinds().has(Known::Te) {
+        let te = fields.of_kind(Known::Te);
+        said.trailers = te.flat_map(|(_, value)| tokens(value)).any(is_trailers);
+    }
     if wants_upgrade {
         let wanted = fields.of_kind(Known::Upgrade).next();
         said.upgrade = wanted
@@ -45,6 +50,15 @@ pub fn take(fields: &mut Fields) -> Said {
         fields.remove_where(|name, _| named.iter().any(|n| n.eq_ignore_ascii_case(name)));
     }
     said
+}
+
+/// All that most say: whether the connection is kept.
+fn is_mere_option(value: &[u8]) -> bool {
+    match value.len() {
+        5 => value.eq_ignore_ascii_case(b"close"),
+        10 => value.eq_ignore_ascii_case(b"keep-alive"),
+        _ => false,
+    }
 }
 
 /// What `Connection` says most: options that name no field.

@@ -24,7 +24,7 @@ use super::link::{Blame, Closing, Link, Phase};
 use super::message::{RequestHead, ResponseHead};
 use super::pace::Pace;
 use super::tunnel;
-use super::turn::after_others;
+use super::turn::{after_others, yields};
 use crate::base::event::Silence;
 use crate::base::in_place;
 use crate::net::Stream;
@@ -277,9 +277,10 @@ async fn while_there<T>(
     link: &Link,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => {
+    poll_fn(|cx| match yields(|| call.as_mut().poll(cx)) {
+        (Poll::Ready(answer), _) => Poll::Ready(Some(answer)),
+        (Poll::Pending, true) => Poll::Pending,
+        (Poll::Pending, false) => {
             poll_ahead(wire, link, cx);
             wire.poll_gone(cx, link.limits().abort_on_close)
                 .map(|()| None)

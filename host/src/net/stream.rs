@@ -215,7 +215,8 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
-        if let Stream::Tcp(socket) = stream {
+        // One slice, as TLS mostly has, goes the shorter way through the kernel.
+        if let (Stream::Tcp(socket), [_, _, ..]) = (&mut *stream, slices) {
             return Pin::new(socket).poll_write_vectored(cx, slices);
         }
         let first = slices.iter().find(|slice| !slice.is_empty());

@@ -134,7 +134,11 @@ pub fn host_of(value: &[u8]) -> Option<Host> {
         _ => value.iter().position(|b| *b == b':').unwrap_or(value.len()),
     };
     let host = value[..end].strip_suffix(b".").unwrap_or(&value[..end]);
-    (!host.is_empty()).then(|| host.iter().map(u8::to_ascii_lowercase).collect())
+    (!host.is_empty()).then(|| {
+        let mut host = Host::from_slice(host);
+        host.make_ascii_lowercase();
+        host
+    })
 }
 
 impl RequestView for Exchange {

@@ -437,6 +437,10 @@ fn common<'a>(
                 let known = common.expectation.filter(|value| !is_continue(value));
                 common.expectation = known.or(Some(value));
             }
+            // As nearly everybody says it.
+            Known::Connection if value.eq_ignore_ascii_case(b"keep-alive") => {
+                common.keep_alive = true;
+            }
             Known::Connection => {
                 common.keep_alive |= lists(value, b"keep-alive");
                 close |= lists(value, b"close");
@@ -623,12 +627,16 @@ fn is_ipv6(text: &[u8]) -> bool {
 
 /// What RFC 3986 allows in a name, less the comma: two hosts that somebody joined to one list have one.
 fn is_name(text: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b);
+    let mut escapes = false;
+    let mut allowed = |b: &u8| {
+        escapes |= *b == b'%';
+        b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b)
+    };
     let escapes_ok = |text: &[u8]| {
         memchr::memchr_iter(b'%', text)
             .all(|at| matches!(text.get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit)))
     };
-    !text.is_empty() && text.iter().all(allowed) && escapes_ok(text)
+    !text.is_empty() && text.iter().all(&mut allowed) && (!escapes || escapes_ok(text))
 }
 
 /// Empty is the scheme's own.
