@@ -1,4 +1,7 @@
 //! As many requests as so many streams of so many connections can make, over HTTP/2 in clear text: h2load.
+//!
+//! Requests are counted, not seconds: when its time is over, h2load goes with a request under way on each stream, and a proxy that gives
+//! those up, as one may, has to open its connections to servers again.
 
 use std::process::Output;
 
@@ -10,13 +13,13 @@ pub fn run(
     port: u16,
     path: &str,
     (connections, streams): (u32, u32),
-    seconds: u32,
+    requests: u64,
     cpu: usize,
 ) -> Result<Load, String> {
     let output = detached(&cpu.to_string())
         .args(["h2load", "-t1"])
         .args([&format!("-c{connections}"), &format!("-m{streams}")])
-        .args([&format!("-D{seconds}"), "-H", "x-tenant: beta"])
+        .args([&format!("-n{requests}"), "-H", "x-tenant: beta"])
         .arg(format!("http://{host}:{port}{path}"))
         .output()
         .map_err(|e| format!("h2load: {e}"))?;
