@@ -224,14 +224,18 @@ async fn exchange<S: Service>(
         pace: Pace::default(),
         most: u64::MAX,
     });
-    let call = pin!(service.call(Request {
-        head,
-        body,
-        began,
-        read,
-        link: link.clone(),
-    }));
-    let Some(response) = while_there(wire, link, call).await else {
+    let answered = {
+        // What the answer needs takes its place.
+        let call = pin!(service.call(Request {
+            head,
+            body,
+            began,
+            read,
+            link: link.clone(),
+        }));
+        while_there(wire, link, call).await
+    };
+    let Some(response) = answered else {
         link.blame(Blame::Client);
         return Next::End(End::Finished);
     };
