@@ -1,4 +1,4 @@
-//! What must hold of the readers of heads and chunks whatever they are given: over everything that the fuzzers start from, at
+//! What must hold of the readers of heads, chunks and frames whatever they are given: over everything that the fuzzers start from, at
 //! every place where reads may split it, and over variations of it, new ones each time.
 
 use std::fs;
@@ -8,6 +8,10 @@ use std::time::UNIX_EPOCH;
 /// The invariants find what they check under this name, here as in the fuzz targets.
 mod h1 {
     pub use tidegate::http::h1::{chunk, head};
+}
+
+mod h2 {
+    pub use tidegate::http::h2::{PREFACE, flood, frame, hpack, reader};
 }
 
 #[path = "../../tests/fuzz/invariants/mod.rs"]
@@ -28,6 +32,11 @@ fn response_heads() {
 #[test]
 fn chunked_bodies() {
     each("chunked_body", invariants::chunked_body);
+}
+
+#[test]
+fn frames() {
+    each("h2_frames", invariants::h2_frames);
 }
 
 /// Checks the files, and variations of them. What is at fault is told by the last lines that were printed.

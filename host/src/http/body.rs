@@ -224,16 +224,6 @@ impl Body {
         }
     }
 
-    /// What is at hand in one piece, if it is.
-    pub(super) fn take_full(&mut self) -> Option<Bytes> {
-        let Source::Full(bytes) = &mut self.0 else {
-            return None;
-        };
-        let whole = std::mem::take(bytes);
-        self.0 = Source::Empty;
-        Some(whole)
-    }
-
     /// The beginning of it, at least `enough` bytes where there are so many; the rest is left.
     pub async fn beginning(mut self, enough: usize) -> Result<Vec<u8>, Broken> {
         let mut all = Vec::new();

@@ -7,6 +7,7 @@ mod leaving;
 mod servers;
 mod streams;
 mod strict;
+mod violations;
 mod websocket;
 
 use tidegate_tests::{Proxy, python};

@@ -1,14 +1,16 @@
-//! What holds of the readers of heads and chunks, whatever they are given. Used by the fuzz targets and by the test that
+//! What holds of the readers of heads, chunks and frames, whatever they are given. Used by the fuzz targets and by the test that
 //! reads their corpus. A function returns when all is well and panics otherwise.
 //!
 //! The readers are held against a second opinion that shares no code with them: `plain` takes an accepted message apart by
 //! its line ends, as the simplest of servers would.
 
 mod chunks;
+mod frames;
 mod heads;
 mod plain;
 
 pub use chunks::chunked_body;
+pub use frames::h2_frames;
 pub use heads::{request_head, response_head};
 
 /// Where bytes are split into reads to see that nothing depends on it.

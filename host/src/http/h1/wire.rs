@@ -22,6 +22,11 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
+/// Lends the worker's buffer for one read.
+pub fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    READ.with_borrow_mut(|scratch| read(scratch))
+}
+
 pub struct Wire {
     socket: RefCell<Stream>,
     /// Read, and meant for what comes next.
@@ -55,7 +60,7 @@ impl Wire {
         most: usize,
         look: impl FnOnce(&[u8]) -> T,
     ) -> Poll<io::Result<T>> {
-        READ.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch[..most.min(SCRATCH)]);
             ready!(Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, &mut buffer))?;
             let bytes = buffer.filled();

@@ -8,20 +8,21 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{Method, Request as Incoming, StatusCode};
+use http::{Method, StatusCode};
 
-use super::incoming;
-use super::out::{Chunk, Out};
+use super::frame::Reason;
+use super::incoming::Incoming;
+use super::out::Out;
+use super::request::Read;
 use super::server::Shared;
+use super::stream::Stream;
 use super::tunnel::Tunnelled;
-use super::{fields, request, websocket};
+use super::{fields, websocket};
+use crate::base::in_place;
 use crate::http::body::{Body, FromClient, Unsent};
 use crate::http::client;
 use crate::http::delivery::Delivery;
 use crate::http::h1;
-use crate::http::h1::head::Framing;
 use crate::http::h1::incoming::Step;
 use crate::http::link::{Blame, Closing, Link, Phase};
 use crate::http::message::ResponseHead;
@@ -32,38 +33,45 @@ use crate::http::tunnel;
 /// A stream is over when its task is.
 struct Place<S> {
     shared: Rc<Shared<S>>,
-    id: u32,
+    stream: Rc<Stream>,
     link: Rc<Link>,
     answered: Cell<bool>,
 }
 
 pub(super) fn spawn<S: Service + 'static>(
     shared: &Rc<Shared<S>>,
-    request: Incoming<RecvStream>,
-    respond: SendResponse<Chunk>,
+    stream: Rc<Stream>,
+    request: Result<Read, Unreadable>,
 ) {
     let began = Instant::now();
     let link = Link::of_stream(shared.link.limits().clone());
-    let id = respond.stream_id().as_u32();
-    shared.enter(id, &link);
+    shared.enter(stream.id, &link);
     let place = Place {
         shared: shared.clone(),
-        id,
+        stream,
         link,
         answered: Cell::new(false),
     };
-    tokio::task::spawn_local(async move {
-        let (shared, link) = (place.shared.clone(), place.link.clone());
-        let exchange = pin!(exchange(&shared.service, &link, request, respond, began));
-        place
-            .answered
-            .set(drive(exchange, &link).await.unwrap_or(true));
-    });
+    // Boxed: what is spawned is moved into its task.
+    let run = in_place(|| run(place, request, began));
+    tokio::task::spawn_local(Box::into_pin(run));
+}
+
+async fn run<S: Service>(place: Place<S>, request: Result<Read, Unreadable>, began: Instant) {
+    // Reset before it was looked at, it costs nobody anything.
+    if place.stream.cause().is_some() {
+        return;
+    }
+    let (service, link) = (&place.shared.service, &place.link);
+    let exchange = exchange(service, link, &place.stream, request, began);
+    let answered = drive(pin!(exchange), link).await;
+    place.answered.set(answered.unwrap_or(true));
 }
 
 impl<S> Drop for Place<S> {
     fn drop(&mut self) {
-        self.shared.ended(self.id, !self.answered.get());
+        self.stream.conn.forget(&self.stream, Reason::CANCEL);
+        self.shared.ended(self.stream.id, !self.answered.get());
     }
 }
 
@@ -91,58 +99,56 @@ async fn drive<T>(mut stream: Pin<&mut impl Future<Output = T>>, link: &Link) ->
 async fn exchange<S: Service>(
     service: &S,
     link: &Rc<Link>,
-    request: Incoming<RecvStream>,
-    mut respond: SendResponse<Chunk>,
+    stream: &Rc<Stream>,
+    request: Result<Read, Unreadable>,
     began: Instant,
 ) -> bool {
-    let (parts, stream) = request.into_parts();
-    let read = match request::read(&parts, link.limits().most_head) {
+    let mut out = Out::new(stream.clone(), Some(link.clone()));
+    let read = match request {
         Ok(read) => read,
-        Err(why) => return refuse(service, link, respond, why, began).await,
+        Err(why) => {
+            let response = service.unreadable(why, began, link);
+            return answer(link, out, response, false).await;
+        }
     };
-    let h1::request::Heard {
-        head,
-        framing,
-        expects,
-        ..
-    } = *read.heard;
+    let h1::request::Heard { head, expects, .. } = *read.heard;
     let bodiless = head.method == Method::HEAD;
-    let (body, passing) = match read.key {
-        Some(key) => (Body::empty(), Some((key, stream))),
-        None => (body(stream, framing, expects, link), None),
+    let body = match read.key {
+        Some(_) => Body::empty(),
+        None => body(stream, expects, link),
     };
-    let call = pin!(service.call(Request {
-        head,
-        body,
-        began,
-        read: Instant::now(),
-        link: link.clone(),
-    }));
-    let Some(response) = while_there(&mut respond, link, call).await else {
+    let answered = {
+        // What the answer needs takes its place.
+        let call = pin!(service.call(Request {
+            head,
+            body,
+            began,
+            // It came whole.
+            read: began,
+            link: link.clone(),
+        }));
+        while_there(&mut out, link, call).await
+    };
+    let Some(response) = answered else {
         link.blame(Blame::Client);
         return false;
     };
-    match (response.tunnel.is_some(), passing) {
-        (true, Some((key, stream))) => pass(link, respond, response, key, stream).await,
+    match (response.tunnel.is_some(), read.key) {
+        (true, Some(key)) => Box::pin(pass(link, out, response, key, stream)).await,
         // To the client it would be a tunnel (RFC 8441, 5).
         (false, Some(_)) if response.head.status.is_success() => {
-            fail(link, &mut respond, Delivery::new(response.ledger, link));
+            fail(link, &mut out, Delivery::new(response.ledger, link));
         }
         // The service upgrades nobody who didn't ask for it.
         (true, None) => link.blame(Blame::Server),
-        (false, _) => return answer(link, respond, response, bodiless).await,
+        (false, _) => return answer(link, out, response, bodiless).await,
     }
     true
 }
 
-fn body(stream: RecvStream, framing: Framing, expects: bool, link: &Rc<Link>) -> Body {
-    let length = match framing {
-        Framing::Length(length) => Some(length),
-        _ => None,
-    };
-    let incoming = incoming::Incoming::new(stream, length);
+fn body(stream: &Rc<Stream>, expects: bool, link: &Rc<Link>) -> Body {
     Body::from_client_stream(FromClient {
-        incoming,
+        incoming: Incoming::new(stream.clone()),
         link: link.clone(),
         expects,
         first_byte: Duration::ZERO,
@@ -153,53 +159,39 @@ fn body(stream: RecvStream, framing: Framing, expects: bool, link: &Rc<Link>) ->
 
 /// None: the client wants no answer any more.
 async fn while_there<T>(
-    respond: &mut SendResponse<Chunk>,
+    out: &mut Out,
     link: &Link,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => {
-            say_ahead(respond, link);
-            respond.poll_reset(cx).map(|_| None)
+            if say_ahead(out, link) {
+                out.flush();
+            }
+            out.poll_gone(cx).map(|()| None)
         }
     })
     .await
 }
 
-/// Interim answers. They are kept as HTTP/1.1 has them.
-fn say_ahead(respond: &mut SendResponse<Chunk>, link: &Link) {
+/// Interim answers. They are kept as HTTP/1.1 has them. False: there are none.
+fn say_ahead(out: &mut Out, link: &Link) -> bool {
     let ahead = link.take_ahead();
     let mut rest = &ahead[..];
     while let Some((head, used)) = client::head_in(rest) {
         rest = &rest[used..];
-        if let Some(head) = fields::interim(&head)
-            && respond.send_informational(head).is_err()
-        {
-            return;
+        if fields::is_interim(&head) {
+            out.head(false, |encoder, out| {
+                fields::response(&head, None, encoder, out)
+            });
         }
     }
-}
-
-/// Answers what is no request.
-async fn refuse<S: Service>(
-    service: &S,
-    link: &Rc<Link>,
-    respond: SendResponse<Chunk>,
-    why: Unreadable,
-    began: Instant,
-) -> bool {
-    let response = service.unreadable(why, began, link);
-    answer(link, respond, response, false).await
+    !ahead.is_empty()
 }
 
 /// False: the client has reset it.
-async fn answer(
-    link: &Rc<Link>,
-    mut respond: SendResponse<Chunk>,
-    response: Response,
-    bodiless: bool,
-) -> bool {
+async fn answer(link: &Rc<Link>, mut out: Out, response: Response, bodiless: bool) -> bool {
     let Response {
         head,
         mut body,
@@ -207,7 +199,7 @@ async fn answer(
         ledger,
         ..
     } = response;
-    say_ahead(&mut respond, link);
+    say_ahead(&mut out, link);
     let mut delivery = Delivery::new(ledger, link);
     link.enter(Phase::Delivery, link.limits().body);
     let bare = bodiless || head.is_bodiless();
@@ -217,13 +209,10 @@ async fn answer(
     let ended = bare || body.is_empty();
     // Of none, the end of the stream says it all.
     let length = body.length().filter(|_| !ended);
-    let Some(mut out) = begin(link, &mut respond, &head, length, ended) else {
-        link.blame(Blame::Client);
-        return false;
-    };
-    if !ended
-        && let Err(blame) = deliver(link, &mut out, &mut body, between_bytes, &mut delivery).await
-    {
+    out.head(ended, |encoder, out| {
+        fields::response(&head, length, encoder, out)
+    });
+    if let Err(blame) = deliver(link, &mut out, &mut body, between_bytes, &mut delivery).await {
         link.blame(blame);
         out.reset(reason(blame));
         return blame != Blame::Client;
@@ -234,20 +223,6 @@ async fn answer(
     true
 }
 
-/// Sends the head. None: the client is gone.
-fn begin(
-    link: &Rc<Link>,
-    respond: &mut SendResponse<Chunk>,
-    head: &ResponseHead,
-    length: Option<u64>,
-    ended: bool,
-) -> Option<Out> {
-    let (head, size) = fields::response(head, length);
-    let stream = respond.send_response(head, ended).ok()?;
-    link.count_written(size);
-    Some(Out::new(stream, Some(link.clone())))
-}
-
 fn reason(blame: Blame) -> Reason {
     match blame {
         Blame::Server | Blame::ServerTimeout | Blame::Ourselves => Reason::INTERNAL_ERROR,
@@ -255,7 +230,7 @@ fn reason(blame: Blame) -> Reason {
     }
 }
 
-/// The answer's body, until the last of it has left.
+/// The answer, until the last of it has left.
 async fn deliver(
     link: &Link,
     out: &mut Out,
@@ -264,6 +239,7 @@ async fn deliver(
     delivery: &mut Delivery,
 ) -> Result<(), Blame> {
     let mut taking = Taking::default();
+    let mut others_went = false;
     poll_fn(|cx| {
         match link.take_expired() {
             Some(Phase::ResponseBody) => return Poll::Ready(Err(Blame::ServerTimeout)),
@@ -272,17 +248,6 @@ async fn deliver(
         }
         loop {
             match out.poll_step(cx, body) {
-                Poll::Pending if out.queued() > 0 => {
-                    taking.blocked(link);
-                    return Poll::Pending;
-                }
-                Poll::Pending => {
-                    taking.flows(link);
-                    if link.phase() != Phase::ResponseBody {
-                        link.enter(Phase::ResponseBody, between_bytes);
-                    }
-                    return Poll::Pending;
-                }
                 Poll::Ready(Ok((step, bytes))) => {
                     taking.flows(link);
                     delivery.body += bytes;
@@ -290,13 +255,31 @@ async fn deliver(
                         link.enter(Phase::Delivery, link.limits().body);
                     }
                     delivery.complete = step == Step::Ended;
-                    if out.is_done() {
-                        return Poll::Ready(Ok(()));
+                    if step == Step::More {
+                        continue;
                     }
                 }
                 Poll::Ready(Err(Unsent::Body)) => return Poll::Ready(Err(Blame::Server)),
                 Poll::Ready(Err(Unsent::Peer)) => return Poll::Ready(Err(Blame::Client)),
+                Poll::Pending => {}
             }
+            // What other streams of the connection have to say goes out with it.
+            if !std::mem::replace(&mut others_went, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match out.poll_flush(cx) {
+                Poll::Ready(Ok(())) if out.is_done() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {
+                    taking.flows(link);
+                    if link.phase() != Phase::ResponseBody {
+                        link.enter(Phase::ResponseBody, between_bytes);
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Blame::Client)),
+                Poll::Pending => taking.blocked(link),
+            }
+            return Poll::Pending;
         }
     })
     .await
@@ -359,20 +342,23 @@ async fn settle(link: &Link, out: &mut Out, body: &mut Body) {
 }
 
 /// The server's answer is none to a request for a tunnel.
-fn fail(link: &Rc<Link>, respond: &mut SendResponse<Chunk>, delivery: Delivery) {
+fn fail(link: &Rc<Link>, out: &mut Out, delivery: Delivery) {
     link.blame(Blame::Server);
     let wrong = ResponseHead::new(StatusCode::BAD_GATEWAY);
-    begin(link, respond, &wrong, None, true);
+    out.head(true, |encoder, out| {
+        fields::response(&wrong, None, encoder, out)
+    });
+    out.flush();
     drop(delivery);
 }
 
 /// After the 101 that the client hears of as a 200 (RFC 8441, 5): bytes both ways.
 async fn pass(
     link: &Rc<Link>,
-    mut respond: SendResponse<Chunk>,
+    mut out: Out,
     response: Response,
     key: websocket::Key,
-    stream: RecvStream,
+    stream: &Rc<Stream>,
 ) {
     let Response {
         mut head,
@@ -382,12 +368,13 @@ async fn pass(
     } = response;
     let mut delivery = Delivery::new(ledger, link);
     if !key.is_proven(&mut head) {
-        return fail(link, &mut respond, delivery);
+        return fail(link, &mut out, delivery);
     }
     head.status = StatusCode::OK;
-    let Some(out) = begin(link, &mut respond, &head, None, false) else {
-        return link.blame(Blame::Client);
-    };
+    out.head(false, |encoder, out| {
+        fields::response(&head, None, encoder, out)
+    });
+    out.flush();
     let Some(Tunnel { server, silence }) = tunnel else {
         return;
     };
@@ -396,7 +383,7 @@ async fn pass(
     };
     link.enter(Phase::Busy, Duration::ZERO);
     let before = link.traffic();
-    let mut client = Tunnelled::new(stream, out, link.clone());
+    let mut client = Tunnelled::new(stream.clone(), out, link.clone());
     let (from_here, from_there) = ((&mut client, Vec::new()), (server, from_server));
     let well = tunnel::run(link, from_here, from_there, silence).await;
     delivery.body = link.traffic().1 - before.1;

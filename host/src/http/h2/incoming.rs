@@ -1,33 +1,30 @@
 //! A body on its way in on a stream, a request's or an answer's. The peer may send more when bytes have been taken, no sooner.
 
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use h2::RecvStream;
-
-use super::fields;
+use super::stream::Stream;
 use crate::http::body::Coming;
 use crate::http::h1::incoming::{Broken, Piece, Step};
 
-/// Bytes that one step gives at most, as far as they are there; a frame more.
-const MOST: usize = 48 << 10;
+/// Bytes that one step gives at most.
+const MOST: usize = 64 << 10;
 
 pub(in crate::http) struct Incoming {
-    stream: RecvStream,
-    /// Bytes to come, where the head says so. The h2 crate holds the peer to it.
-    left: Option<u64>,
-    /// The trailers are next.
-    data_ended: bool,
+    stream: Rc<Stream>,
+    /// Come, and not taken yet.
+    have: Vec<u8>,
+    at: usize,
     done: bool,
 }
 
 impl Incoming {
-    pub fn new(stream: RecvStream, length: Option<u64>) -> Incoming {
-        let done = stream.is_end_stream();
+    pub(super) fn new(stream: Rc<Stream>) -> Incoming {
         Incoming {
+            done: stream.is_read(),
             stream,
-            left: length.filter(|_| !done),
-            data_ended: false,
-            done,
+            have: Vec::new(),
+            at: 0,
         }
     }
 
@@ -35,8 +32,13 @@ impl Incoming {
         self.done
     }
 
+    /// Bytes to come, where the head said so; the peer is held to it.
     pub fn length(&self) -> Option<u64> {
-        if self.done { Some(0) } else { self.left }
+        if self.done {
+            return Some(0);
+        }
+        let here = self.have.len() - self.at + self.stream.has();
+        Some(self.stream.left.get()? + here as u64)
     }
 
     /// What is at hand.
@@ -48,44 +50,35 @@ impl Incoming {
         if self.done {
             return Poll::Ready(Ok(Step::Ended));
         }
-        let mut taken = 0;
-        while !self.data_ended && taken < MOST {
-            match self.stream.poll_data(cx) {
-                Poll::Pending if taken > 0 => return Poll::Ready(Ok(Step::More)),
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(bytes))) => {
-                    take(Piece::Data(&bytes));
-                    taken += bytes.len();
-                    self.took(bytes.len())?;
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken)),
-                Poll::Ready(None) => self.data_ended = true,
-            }
+        if self.at == self.have.len() {
+            let empty = std::mem::replace(&mut self.have, self.stream.take_data());
+            self.stream.give_back(empty);
+            self.at = 0;
         }
-        if !self.data_ended && !self.stream.is_end_stream() {
+        if self.at < self.have.len() {
+            let end = self.have.len().min(self.at + MOST);
+            take(Piece::Data(&self.have[self.at..end]));
+            self.stream.conn.took_of(&self.stream, end - self.at);
+            self.at = end;
+        } else if !self.stream.peer_ended.get() {
+            return self.stream.poll_end(cx).map(|_| Err(Broken));
+        }
+        if self.at < self.have.len() || self.stream.has() > 0 || !self.stream.peer_ended.get() {
             return Poll::Ready(Ok(Step::More));
         }
-        self.poll_end(cx, take)
-    }
-
-    fn took(&mut self, bytes: usize) -> Result<(), Broken> {
-        self.left = self.left.map(|left| left.saturating_sub(bytes as u64));
-        let flow = self.stream.flow_control();
-        flow.release_capacity(bytes).map_err(|_| Broken)
-    }
-
-    fn poll_end(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: &mut dyn FnMut(Piece<'_>),
-    ) -> Poll<Result<Step, Broken>> {
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => take(Piece::Trailers(&fields::write_trailers(&trailers))),
-            Ok(None) => {}
-            Err(_) => return Poll::Ready(Err(Broken)),
+        let trailers = self.stream.take_trailers();
+        if !trailers.is_empty() {
+            take(Piece::Trailers(&trailers));
         }
         self.done = true;
         Poll::Ready(Ok(Step::Ended))
+    }
+}
+
+impl Drop for Incoming {
+    /// What nobody takes any more must not keep the other streams of its connection from sending.
+    fn drop(&mut self) {
+        self.stream.conn.took(self.have.len() - self.at);
     }
 }
 

@@ -1,9 +1,11 @@
-//! HTTP/2 on the wire (RFC 9113): `server` runs a client's connection and `exchange` one of its streams, `client` sends requests
-//! and `mux` keeps the connections that they share. Frames, HPACK and flow control are the h2 crate's, the one that hyper is
-//! built on: hyper itself would hide what a stream was reset for, whether its bytes have left, and interim answers.
+//! HTTP/2 on the wire (RFC 9113). `conn` keeps a connection, whichever end of it we are: `reader` takes apart what comes into frames
+//! (`frame`), `hpack` reads and writes header blocks, `flood` counts what costs only us, `outbox` gathers what is
+//! to be written, `stream` is what there is to a stream.
+//! Above it, `server` runs a client's connection and `exchange` one of its streams; `client` sends requests, and `mux` keeps the
+//! connections that they share. `incoming` and `out` are bodies on their way in and out, on either side.
 //!
 //! ```text
-//!            server ──── a task a connection: frames, drain, floods
+//!            server ──── a task a connection: reads, and writes what was held up; drain, floods
 //!               │ a stream
 //!            exchange ── a task a stream: `request` makes a head of it, `Service::call`, `out` sends the answer
 //! ```
@@ -13,16 +15,21 @@
 //! read. Nothing here crosses threads.
 
 pub mod client;
+mod conn;
 mod exchange;
 mod fields;
-mod flood;
+pub mod flood;
+pub mod frame;
+pub mod hpack;
 pub(super) mod incoming;
-mod io;
 pub mod mux;
 mod out;
+mod outbox;
+pub mod reader;
 pub(super) mod remote;
 mod request;
 pub mod server;
+mod stream;
 mod tunnel;
 mod websocket;
 
@@ -36,7 +43,7 @@ pub struct Settings {
 }
 
 /// What a connection begins with in clear text (RFC 9113, 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of it that no other protocol begins with: the request line up to its version.
 const TELLING: usize = b"PRI * HTTP/2".len();

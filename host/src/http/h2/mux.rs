@@ -2,21 +2,22 @@
 //! One is enough until that number is reached; then another is opened.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use h2::client::{Builder, SendRequest};
 use tokio::sync::Notify;
 
 use super::client::Connection;
-use super::io::{Io, Seen};
-use super::out::Chunk;
+use super::conn::{Conn, Grant, Host};
+use super::frame::Reason;
+use super::request;
+use super::stream;
 use crate::http::by_address::ByAddress;
 use crate::http::idle::IDLE_TICKS;
+use crate::http::server::Unreadable;
 use crate::net::Stream;
 
 /// Requests at a time on one connection, however many more the server would take.
@@ -27,7 +28,7 @@ const MOST_STREAMS: usize = 128;
 const WINDOW: u32 = 128 << 10;
 
 /// Bytes of a header list, as HPACK counts them.
-const LARGEST_HEAD: u32 = 128 << 10;
+const LARGEST_HEAD: usize = 128 << 10;
 
 /// A connection on which nothing at all has come for so long, while an answer was awaited, may be dead.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -45,11 +46,10 @@ pub struct Mux {
 
 /// A connection.
 struct Shared {
-    sender: SendRequest<Chunk>,
+    conn: Rc<Conn>,
     active: Cell<usize>,
-    /// It takes no more requests.
+    /// It is given no more requests.
     closed: Cell<bool>,
-    seen: Rc<Seen>,
     secure: bool,
     /// The tick of its last use.
     used: Cell<u32>,
@@ -58,6 +58,7 @@ struct Shared {
 /// A request's place on its connection.
 pub(super) struct Place {
     shared: Rc<Shared>,
+    pub stream: Option<Rc<stream::Stream>>,
     began: Instant,
     read: u64,
     answered: bool,
@@ -140,14 +141,9 @@ impl Mux {
 
     fn free(&self) -> Option<Connection> {
         let mut list = self.list.borrow_mut();
-        // Only the one that is taken is asked whether it is open: the h2 crate has a lock around that.
-        while let Some(at) = list.iter().position(|shared| shared.has_room()) {
-            if !list[at].is_closed() {
-                return Some(list[at].place());
-            }
-            list.remove(at);
-        }
-        None
+        list.retain(|shared| !shared.is_closed());
+        let shared = list.iter().find(|shared| shared.has_room())?;
+        Some(shared.place())
     }
 }
 
@@ -164,43 +160,42 @@ impl Drop for Opening<'_> {
 /// Until the server has said what it takes, which shows that it speaks HTTP/2 too.
 async fn open(socket: Stream) -> io::Result<Rc<Shared>> {
     let secure = matches!(socket, Stream::Layered(_));
-    let io = Io::of_server(socket);
-    let seen = io.seen();
-    let handshake = Builder::new()
-        .enable_push(false)
-        .initial_max_send_streams(0)
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW * MOST_STREAMS as u32)
-        .max_header_list_size(LARGEST_HEAD)
-        .handshake::<_, Chunk>(io);
-    let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
-    poll_fn(|cx| match pin!(&mut connection).poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Err(ended
-            .err()
-            .map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))),
-        Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+    let conn = Conn::of_server(
+        socket,
+        Grant {
+            window: WINDOW,
+            window_of_all: WINDOW * MOST_STREAMS as u32,
+            streams: 0,
+            most_head: LARGEST_HEAD,
+        },
+    );
+    poll_fn(|cx| match conn.poll(&Nobody, cx) {
+        Poll::Ready(()) => Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof))),
+        Poll::Pending if conn.is_settled() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    let shared = Rc::new(Shared {
-        sender,
+    let owned = conn.clone();
+    // It ends with its last stream, once nobody has a place on it.
+    tokio::task::spawn_local(async move { poll_fn(|cx| owned.poll(&Nobody, cx)).await });
+    Ok(Rc::new(Shared {
+        conn,
         active: Cell::new(0),
         closed: Cell::new(false),
-        seen,
         secure,
         used: Cell::new(now()),
-    });
-    let weak = Rc::downgrade(&shared);
-    // It ends with its last stream and its last sender.
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a server broke");
-        }
-        if let Some(shared) = weak.upgrade() {
-            shared.closed.set(true);
-        }
-    });
-    Ok(shared)
+    }))
+}
+
+/// A server begins nothing.
+struct Nobody;
+
+impl Host for Nobody {
+    fn begin(&self, _: Rc<stream::Stream>, _: Result<request::Read, Unreadable>) {}
+
+    fn fails(&self, reason: Reason) {
+        tracing::debug!(?reason, "a server breaks the protocol of HTTP/2");
+    }
 }
 
 impl Shared {
@@ -208,11 +203,12 @@ impl Shared {
         self.active.set(self.active.get() + 1);
         self.used.set(now());
         Connection {
-            sender: self.sender.clone(),
+            conn: self.conn.clone(),
             place: Place {
                 shared: self.clone(),
+                stream: None,
                 began: Instant::now(),
-                read: self.seen.read.get(),
+                read: self.conn.bytes_read(),
                 answered: false,
             },
             secure: self.secure,
@@ -220,19 +216,23 @@ impl Shared {
     }
 
     fn has_room(&self) -> bool {
-        !self.closed.get()
-            && self.active.get() < self.sender.current_max_send_streams().min(MOST_STREAMS)
+        self.active.get() < self.conn.peers_streams().min(MOST_STREAMS)
     }
 
     /// By either side, or about to be.
     fn is_closed(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.closed.get() || matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+        self.closed.get() || self.conn.is_closed()
     }
 
     fn is_of_use(&self, tick: u32) -> bool {
         let idle = self.active.get() == 0;
         !self.is_closed() && (!idle || tick.wrapping_sub(self.used.get()) < IDLE_TICKS)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.conn.retire();
     }
 }
 
@@ -246,9 +246,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let shared = &self.shared;
+        if let Some(stream) = self.stream.take() {
+            shared.conn.forget(&stream, Reason::CANCEL);
+        }
         shared.active.set(shared.active.get() - 1);
         shared.used.set(now());
-        let silent = shared.seen.read.get() == self.read && self.began.elapsed() > SILENCE;
+        let silent = shared.conn.bytes_read() == self.read && self.began.elapsed() > SILENCE;
         if silent && !self.answered {
             shared.closed.set(true);
         }
@@ -258,6 +261,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::future::Future;
     use std::net::SocketAddr;
 
     use tokio::io::AsyncWriteExt;
@@ -281,7 +285,8 @@ mod tests {
             tokio::task::spawn_local(async move {
                 let mut builder = h2::server::Builder::new();
                 let handshake = builder.max_concurrent_streams(2).handshake(socket);
-                let mut connection: h2::server::Connection<_, Chunk> = handshake.await.unwrap();
+                let mut connection: h2::server::Connection<_, bytes::Bytes> =
+                    handshake.await.unwrap();
                 while connection.accept().await.is_some() {}
                 server.closed.set(server.closed.get() + 1);
             });

@@ -60,9 +60,17 @@ impl Sending {
     /// Until all of it has been handed over, and has left.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         while !self.ended {
-            match self.out.poll_step(cx, &mut self.body) {
-                Poll::Ready(Ok((Step::Ended, _))) => self.ended = self.out.is_done(),
-                Poll::Ready(Ok((Step::More, _))) => {}
+            let step = match self.out.poll_step(cx, &mut self.body) {
+                Poll::Ready(Ok((Step::More, _))) => continue,
+                Poll::Ready(Ok((Step::Ended, _))) => self.out.poll_flush(cx),
+                Poll::Ready(Err(why)) => Poll::Ready(Err(why)),
+                Poll::Pending => {
+                    self.out.flush();
+                    Poll::Pending
+                }
+            };
+            match step {
+                Poll::Ready(Ok(())) => self.ended = true,
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(why)),
                 Poll::Pending => {
                     self.tell();
@@ -93,7 +101,7 @@ impl Sending {
     /// The body as it was before anything of it was sent, where that can still be had.
     pub fn into_body(mut self) -> Option<Body> {
         let begin = self.out.take_kept()?;
-        Some(Body::begun(begin, self.body))
+        Some(Body::begun(begin.into(), self.body))
     }
 
     /// The server takes no more.

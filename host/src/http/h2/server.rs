@@ -5,26 +5,23 @@
 //! own, for its phases, its deadlines and its counters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::Reason;
-use h2::server::{Builder, Connection};
-
 use super::Settings;
+use super::conn::{Conn, Grant, Host};
 use super::exchange;
 use super::flood::Resets;
-use super::io::{Io, Seen};
-use super::out::Chunk;
+use super::frame::Reason;
+use super::request;
+use super::stream::Stream;
 use crate::base::event::Silence;
 use crate::http::link::{Blame, Closing, Link, Phase};
-use crate::http::server::Service;
+use crate::http::server::{Service, Unreadable};
 use crate::http::timers;
-use crate::net::Stream;
+use crate::net;
 
 /// For a client to see that we are going, once nothing is under way.
 const LINGER: Duration = Duration::from_secs(2);
@@ -33,126 +30,77 @@ const LINGER: Duration = Duration::from_secs(2);
 /// other, unless they are very many.
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
-/// Streams that a client may reset before we have so much as seen them (CVE-2023-44487).
-const MOST_UNSEEN_RESETS: usize = 20;
-
 /// What a connection and its streams share.
 pub(super) struct Shared<S> {
     pub service: S,
     pub link: Rc<Link>,
-    streams: RefCell<HashMap<u32, Rc<Link>>>,
+    conn: Rc<Conn>,
+    /// By their ids, which grow.
+    streams: RefCell<Vec<(u32, Rc<Link>)>>,
     resets: RefCell<Resets>,
-    /// It asks too much, and whether it was told so.
+    /// It has reset too many.
     flood: Cell<bool>,
-    calmed: Cell<bool>,
     /// It takes no more requests.
     leaving: Cell<bool>,
 }
 
 /// Serves a connection until it ends; `first` was read of it already.
 pub async fn serve<S: Service + 'static>(
-    socket: Stream,
+    socket: net::Stream,
     first: Vec<u8>,
     link: Rc<Link>,
     service: S,
     settings: Settings,
 ) {
-    let io = Io::of_client(socket, first);
-    let seen = io.seen();
     link.take_head_began();
     link.enter(Phase::Head, link.limits().head);
-    let handshake = builder(&link, settings).handshake::<_, Chunk>(io);
+    let window_of_all = settings.window.saturating_mul(settings.max_streams);
+    let grant = Grant {
+        window: settings.window,
+        window_of_all: window_of_all.min(CONNECTION_WINDOW).max(settings.window),
+        streams: settings.max_streams,
+        most_head: link.limits().most_head,
+    };
+    let conn = Conn::of_client(socket, grant);
     let shared = Rc::new(Shared {
         service,
         link,
+        conn: conn.clone(),
         streams: RefCell::default(),
         resets: RefCell::new(Resets::new(timers::now())),
         flood: Cell::new(false),
-        calmed: Cell::new(false),
         leaving: Cell::new(false),
     });
-    let mut handshake = pin!(handshake);
-    let begun = poll_fn(|cx| {
-        shared.link.owner(cx.waker());
-        match handshake.as_mut().poll(cx) {
-            Poll::Ready(Ok(connection)) => Poll::Ready(Some(connection)),
-            Poll::Ready(Err(error)) => {
-                tracing::debug!(%error, "no HTTP/2 connection came of it");
-                Poll::Ready(None)
-            }
-            Poll::Pending if shared.link.closing() > Closing::No => Poll::Ready(None),
-            Poll::Pending if shared.link.late().is_some() => {
-                shared.service.was_silent(Silence::FirstRequest);
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
-    if let Some(mut connection) = begun {
-        poll_fn(|cx| poll_connection(&mut connection, &shared, &seen, cx)).await;
-    }
+    conn.hear(&first, &shared);
+    drop(first);
+    poll_fn(|cx| poll(&conn, &shared, cx)).await;
+    conn.abandon();
 }
 
-/// A head is bounded as we write it down. HPACK's own count of it is larger (RFC 7541, 4.1), and what is too large for it too
-/// is answered by the h2 crate, unlogged, or ends the connection.
-fn builder(link: &Link, settings: Settings) -> Builder {
-    let most_head = u32::try_from(link.limits().most_head).unwrap_or(u32::MAX);
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(settings.max_streams)
-        .initial_window_size(settings.window)
-        .initial_connection_window_size(
-            (settings.window.saturating_mul(settings.max_streams))
-                .min(CONNECTION_WINDOW)
-                .max(settings.window),
-        )
-        .max_header_list_size(most_head.saturating_mul(2))
-        .max_pending_accept_reset_streams(MOST_UNSEEN_RESETS)
-        .enable_connect_protocol();
-    builder
-}
-
-fn poll_connection<S: Service + 'static>(
-    connection: &mut Connection<Io, Chunk>,
+fn poll<S: Service + 'static>(
+    conn: &Rc<Conn>,
     shared: &Rc<Shared<S>>,
-    seen: &Seen,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     let link = &shared.link;
     link.owner(cx.waker());
     loop {
-        match connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok((request, respond)))) => {
-                exchange::spawn(shared, request, respond);
-                continue;
-            }
-            Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "an HTTP/2 connection broke");
-                let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
-                if calm && !error.is_remote() && !shared.calmed.get() {
-                    shared.blame(Blame::Flood);
-                    shared.service.was_flooding(link);
-                }
-                return Poll::Ready(());
-            }
-            Poll::Ready(None) => return Poll::Ready(()),
-            Poll::Pending => {}
+        if conn.poll(shared, cx).is_ready() {
+            return Poll::Ready(());
         }
         if link.closing() == Closing::Cut {
             shared.cut();
             return Poll::Ready(());
         }
-        let flood = seen.flood.get() || shared.flood.get();
-        if flood && !shared.calmed.replace(true) {
-            shared.blame(Blame::Flood);
-            shared.service.was_flooding(link);
-            shared.leave();
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        if shared.flood.take() && conn.fail(Reason::ENHANCE_YOUR_CALM) {
+            shared.fails(Reason::ENHANCE_YOUR_CALM);
             continue;
         }
         if link.closing() == Closing::WhenIdle && !shared.leave() {
-            connection.graceful_shutdown();
+            // One that has not so much as begun has nothing to be told.
+            if !conn.is_settled() {
+                return Poll::Ready(());
+            }
             continue;
         }
         match link.late() {
@@ -164,8 +112,24 @@ fn poll_connection<S: Service + 'static>(
                     Phase::Idle => Silence::NextRequest,
                     _ => Silence::FirstRequest,
                 });
-                connection.graceful_shutdown();
+                if !conn.is_settled() {
+                    return Poll::Ready(());
+                }
             }
+        }
+    }
+}
+
+impl<S: Service + 'static> Host for Rc<Shared<S>> {
+    fn begin(&self, stream: Rc<Stream>, request: Result<request::Read, Unreadable>) {
+        exchange::spawn(self, stream, request);
+    }
+
+    fn fails(&self, reason: Reason) {
+        tracing::debug!(?reason, "a client breaks the protocol of HTTP/2");
+        if reason == Reason::ENHANCE_YOUR_CALM {
+            self.blame(Blame::Flood);
+            self.service.was_flooding(&self.link);
         }
     }
 }
@@ -173,13 +137,17 @@ fn poll_connection<S: Service + 'static>(
 impl<S> Shared<S> {
     /// A stream has begun.
     pub fn enter(&self, id: u32, stream: &Rc<Link>) {
-        self.streams.borrow_mut().insert(id, stream.clone());
+        self.streams.borrow_mut().push((id, stream.clone()));
         self.link.enter(Phase::Busy, Duration::ZERO);
     }
 
     /// It has ended; `by_reset`: by the client, before it was answered.
     pub fn ended(&self, id: u32, by_reset: bool) {
-        self.streams.borrow_mut().remove(&id);
+        let mut streams = self.streams.borrow_mut();
+        if let Ok(at) = streams.binary_search_by_key(&id, |(id, _)| *id) {
+            streams.remove(at);
+        }
+        drop(streams);
         if !self.resets.borrow_mut().ended(by_reset, timers::now()) {
             self.flood.set(true);
             self.link.wake();
@@ -202,8 +170,11 @@ impl<S> Shared<S> {
     /// No more requests are taken from now on. True: that was so before.
     fn leave(&self) -> bool {
         let before = self.leaving.replace(true);
-        if !before && self.streams.borrow().is_empty() {
-            self.wait();
+        if !before {
+            self.conn.leave();
+            if self.streams.borrow().is_empty() {
+                self.wait();
+            }
         }
         before
     }
@@ -211,13 +182,13 @@ impl<S> Shared<S> {
     /// Of its streams, and of itself.
     fn blame(&self, whom: Blame) {
         let streams = self.streams.borrow();
-        let all = streams.values().chain([&self.link]);
+        let all = streams.iter().map(|(_, link)| link).chain([&self.link]);
         all.for_each(|link| link.blame(whom));
     }
 
     fn cut(&self) {
         self.blame(Blame::Operator);
-        for stream in self.streams.borrow().values() {
+        for (_, stream) in self.streams.borrow().iter() {
             stream.close(Closing::Cut);
         }
     }

@@ -5,29 +5,31 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frame::Reason;
 use super::out::Out;
+use super::stream::Stream;
 use crate::http::body::Unsent;
 use crate::http::link::Link;
 use crate::net::relay::Peer;
 
 pub(super) struct Tunnelled {
-    stream: RecvStream,
+    stream: Rc<Stream>,
     /// Come, and not read yet.
-    have: Bytes,
+    have: Vec<u8>,
+    at: usize,
     out: Out,
     ended: bool,
     link: Rc<Link>,
 }
 
 impl Tunnelled {
-    pub fn new(stream: RecvStream, out: Out, link: Rc<Link>) -> Tunnelled {
+    pub fn new(stream: Rc<Stream>, out: Out, link: Rc<Link>) -> Tunnelled {
         Tunnelled {
             stream,
-            have: Bytes::new(),
+            have: Vec::new(),
+            at: 0,
             out,
             ended: false,
             link,
@@ -42,24 +44,35 @@ impl Tunnelled {
 /// Its bytes pass through frames.
 impl Peer for &mut Tunnelled {}
 
+impl Drop for Tunnelled {
+    fn drop(&mut self) {
+        self.stream.conn.took(self.have.len() - self.at);
+    }
+}
+
 impl AsyncRead for Tunnelled {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.have.is_empty() {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(bytes) => self.have = bytes.map_err(io::Error::other)?,
-                None => return Poll::Ready(Ok(())),
-            }
+        if self.at == self.have.len() {
+            (self.have, self.at) = (self.stream.take_data(), 0);
         }
-        let taken = self.have.len().min(buffer.remaining());
-        buffer.put_slice(&self.have[..taken]);
-        self.have.advance(taken);
+        if self.have.is_empty() {
+            if self.stream.peer_ended.get() {
+                return Poll::Ready(Ok(()));
+            }
+            let gone = self.stream.poll_end(cx);
+            return gone.map(|_| Err(gone_error()));
+        }
+        let left = &self.have[self.at..];
+        let taken = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..taken]);
+        self.at += taken;
         self.link.count_read(taken);
-        let flow = self.stream.flow_control();
-        Poll::Ready(flow.release_capacity(taken).map_err(io::Error::other))
+        self.stream.conn.took_of(&self.stream, taken);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -70,23 +83,25 @@ impl AsyncWrite for Tunnelled {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        let sent = self.out.send(Bytes::copy_from_slice(bytes), false);
-        Poll::Ready(sent.map(|()| bytes.len()).map_err(gone))
+        self.out.send(bytes);
+        self.out.flush();
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.out.poll_flush(cx).map_err(gone)
+        self.out.poll_flush(cx).map_err(|_: Unsent| gone_error())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
         if !std::mem::replace(&mut self.ended, true) {
-            self.out.send(Bytes::new(), true).map_err(gone)?;
+            self.out.end();
+            self.out.flush();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-fn gone(_: Unsent) -> io::Error {
+fn gone_error() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }

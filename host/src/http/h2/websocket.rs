@@ -2,7 +2,6 @@
 //! we make it, and see that the answer is that of somebody who has read it (RFC 6455, 4.1), not of a cache.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use http::HeaderName;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 
 use crate::http::message::ResponseHead;
@@ -43,8 +42,8 @@ impl Key {
 }
 
 /// What a client of HTTP/2 has no say in.
-pub(super) fn is_ours(name: &HeaderName) -> bool {
-    *name == SEC_WEBSOCKET_KEY
+pub(super) fn is_ours(name: &[u8]) -> bool {
+    name == SEC_WEBSOCKET_KEY.as_str().as_bytes()
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -1,0 +1,179 @@
+//! Reading header blocks. What they name is shown in place: a name or value is copied only where it was in Huffman's code, or goes
+//! to the table.
+
+use std::collections::VecDeque;
+
+use super::{A_FIELD, TABLE, huffman, known};
+
+/// A block that cannot be read. Those behind it can't be either, since the tables differ from then on (RFC 9113, 4.3).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Of one direction of a connection.
+pub struct Decoder {
+    table: VecDeque<Entry>,
+    /// Bytes of the table as they are counted, and how many there may be.
+    size: usize,
+    most: usize,
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Name and value, one behind the other.
+struct Entry {
+    text: Box<[u8]>,
+    name: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder {
+            table: VecDeque::new(),
+            size: 0,
+            most: TABLE,
+            name: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+}
+
+impl Decoder {
+    /// Shows every field of a block, in its order.
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), Malformed> {
+        let mut rest = Rest(block);
+        // The table's size may change at the beginning alone (RFC 7541, 4.2).
+        while let Some(first) = rest.peek()
+            && first >> 5 == 0b001
+        {
+            let most = rest.integer(5)?;
+            if most > TABLE {
+                return Err(Malformed);
+            }
+            self.most = most;
+            self.shrink(most);
+        }
+        while let Some(first) = rest.peek() {
+            if first & 0x80 != 0 {
+                let index = rest.integer(7)?;
+                let (name, value) = self.field(index).ok_or(Malformed)?;
+                each(name, value);
+            } else if first & 0x40 != 0 {
+                self.literal(&mut rest, 6, true, &mut each)?;
+            } else if first & 0x20 != 0 {
+                return Err(Malformed);
+            } else {
+                self.literal(&mut rest, 4, false, &mut each)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn literal(
+        &mut self,
+        rest: &mut Rest<'_>,
+        bits: u32,
+        keep: bool,
+        each: &mut impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), Malformed> {
+        let index = rest.integer(bits)?;
+        let (mut names, mut values) = (
+            std::mem::take(&mut self.name),
+            std::mem::take(&mut self.value),
+        );
+        let name = if index == 0 {
+            rest.text(&mut names)?
+        } else {
+            self.field(index).ok_or(Malformed)?.0
+        };
+        let value = rest.text(&mut values)?;
+        each(name, value);
+        if keep {
+            let entry = Entry {
+                text: [name, value].concat().into(),
+                name: name.len(),
+            };
+            self.keep(entry);
+        }
+        (self.name, self.value) = (names, values);
+        Ok(())
+    }
+
+    fn field(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        if index <= known::COUNT {
+            return known::field(index);
+        }
+        let entry = self.table.get(index - known::COUNT - 1)?;
+        Some(entry.text.split_at(entry.name))
+    }
+
+    /// One that is larger than the table empties it (RFC 7541, 4.4).
+    fn keep(&mut self, entry: Entry) {
+        let size = entry.text.len() + A_FIELD;
+        self.shrink(self.most.saturating_sub(size));
+        if size <= self.most {
+            self.size += size;
+            self.table.push_front(entry);
+        }
+    }
+
+    fn shrink(&mut self, most: usize) {
+        while self.size > most
+            && let Some(entry) = self.table.pop_back()
+        {
+            self.size -= entry.text.len() + A_FIELD;
+        }
+    }
+}
+
+/// What is left of a block.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (first, rest) = self.0.split_first().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    fn integer(&mut self, bits: u32) -> Result<usize, Malformed> {
+        let most = (1 << bits) - 1;
+        let mut number = usize::from(self.byte()?) & most;
+        if number < most {
+            return Ok(number);
+        }
+        // Four bytes say more than any block is long.
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            number += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    /// As it stands there, or in `unpacked`.
+    fn text<'b>(&mut self, unpacked: &'b mut Vec<u8>) -> Result<&'b [u8], Malformed>
+    where
+        'a: 'b,
+    {
+        let packed = self.peek().ok_or(Malformed)? & 0x80 != 0;
+        let length = self.integer(7)?;
+        let (text, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        if !packed {
+            return Ok(text);
+        }
+        unpacked.clear();
+        huffman::decode(text, unpacked).ok_or(Malformed)?;
+        Ok(unpacked)
+    }
+}
