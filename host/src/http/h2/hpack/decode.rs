@@ -1,40 +1,19 @@
 //! Reading header blocks. What they name is shown in place: a name or value is copied only where it was in Huffman's code, or goes
 //! to the table.
 
-use std::collections::VecDeque;
-
-use super::{A_FIELD, TABLE, huffman, known};
+use super::table::{Field, Table};
+use super::{TABLE, huffman, known};
 
 /// A block that cannot be read. Those behind it can't be either, since the tables differ from then on (RFC 9113, 4.3).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// Of one direction of a connection.
+#[derive(Default)]
 pub struct Decoder {
-    table: VecDeque<Entry>,
-    /// Bytes of the table as they are counted, and how many there may be.
-    size: usize,
-    most: usize,
+    table: Table,
     name: Vec<u8>,
     value: Vec<u8>,
-}
-
-/// Name and value, one behind the other.
-struct Entry {
-    text: Box<[u8]>,
-    name: usize,
-}
-
-impl Default for Decoder {
-    fn default() -> Decoder {
-        Decoder {
-            table: VecDeque::new(),
-            size: 0,
-            most: TABLE,
-            name: Vec::new(),
-            value: Vec::new(),
-        }
-    }
 }
 
 impl Decoder {
@@ -53,8 +32,7 @@ impl Decoder {
             if most > TABLE {
                 return Err(Malformed);
             }
-            self.most = most;
-            self.shrink(most);
+            self.table.bound(most);
         }
         while let Some(first) = rest.peek() {
             if first & 0x80 != 0 {
@@ -92,11 +70,8 @@ impl Decoder {
         let value = rest.text(&mut values)?;
         each(name, value);
         if keep {
-            let entry = Entry {
-                text: [name, value].concat().into(),
-                name: name.len(),
-            };
-            self.keep(entry);
+            let field = Field::new(name, value);
+            self.table.push(field);
         }
         (self.name, self.value) = (names, values);
         Ok(())
@@ -106,26 +81,7 @@ impl Decoder {
         if index <= known::COUNT {
             return known::field(index);
         }
-        let entry = self.table.get(index - known::COUNT - 1)?;
-        Some(entry.text.split_at(entry.name))
-    }
-
-    /// One that is larger than the table empties it (RFC 7541, 4.4).
-    fn keep(&mut self, entry: Entry) {
-        let size = entry.text.len() + A_FIELD;
-        self.shrink(self.most.saturating_sub(size));
-        if size <= self.most {
-            self.size += size;
-            self.table.push_front(entry);
-        }
-    }
-
-    fn shrink(&mut self, most: usize) {
-        while self.size > most
-            && let Some(entry) = self.table.pop_back()
-        {
-            self.size -= entry.text.len() + A_FIELD;
-        }
+        self.table.get(index - known::COUNT - 1)
     }
 }
 

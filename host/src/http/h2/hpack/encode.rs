@@ -2,8 +2,7 @@
 //! that ids and dates, which differ each time, neither fill the table nor cost a search. Secrets are said in the form that
 //! nobody keeps (RFC 7541, 7.1.3).
 
-use std::collections::VecDeque;
-
+use super::table::{Field, Table};
 use super::{A_FIELD, TABLE, known, write_integer};
 
 /// Places for what was said lately; one is found by its hash, and of two with the same place by the later.
@@ -21,28 +20,21 @@ const SECRET: [&[u8]; 4] = [
 #[derive(Default)]
 pub struct Encoder {
     /// None: nothing was said yet.
-    table: Option<Box<Table>>,
+    said: Option<Box<Said>>,
     /// Bytes of the table that the reader allows, where it has said so since the last block: the least, and the last.
     bound: Option<(usize, usize)>,
 }
 
-struct Table {
-    entries: VecDeque<Entry>,
-    size: usize,
-    most: usize,
+struct Said {
+    table: Table,
     /// Entries ever made, which are numbered from 1 on.
     made: u32,
     /// By hash of name and value, and of the name: the number of its entry.
     fields: [u32; PLACES],
     names: [u32; PLACES],
     /// Hashes of what was said lately without an entry.
-    said: [u32; PLACES],
-    said_names: [u32; PLACES],
-}
-
-struct Entry {
-    text: Box<[u8]>,
-    name: usize,
+    lately: [u32; PLACES],
+    names_lately: [u32; PLACES],
 }
 
 impl Encoder {
@@ -116,18 +108,18 @@ impl Encoder {
         value: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let table = self.table.get_or_insert_with(Table::new);
+        let said = self.said.get_or_insert_with(Said::new);
         let of_name = hash(SEED, name);
         let of_field = hash(of_name, value);
-        if let Some(index) = table.field(of_field, name, value) {
+        if let Some(index) = said.field(of_field, name, value) {
             return write_integer(0x80, 7, index, out);
         }
-        let known = known().or_else(|| table.name(of_name, name));
-        let again = table.was_said(of_field, known.is_none().then_some(of_name));
-        if again && name.len() + value.len() + A_FIELD <= table.most {
+        let known = known().or_else(|| said.name(of_name, name));
+        let again = said.again(of_field, known.is_none().then_some(of_name));
+        if again && name.len() + value.len() + A_FIELD <= said.table.most() {
             literal_head(0x40, 6, known, name, out);
             text(value, out);
-            table.make(name, value, of_name, of_field);
+            said.make(name, value, of_name, of_field);
         } else {
             literal_head(0, 4, known, name, out);
             text(value, out);
@@ -138,11 +130,10 @@ impl Encoder {
         let Some((least, last)) = self.bound.take() else {
             return;
         };
-        let table = self.table.get_or_insert_with(Table::new);
+        let said = self.said.get_or_insert_with(Said::new);
         for most in [least, last] {
-            if most != table.most {
-                table.most = most;
-                table.shrink(most);
+            if most != said.table.most() {
+                said.table.bound(most);
                 write_integer(0x20, 5, most, out);
             }
         }
@@ -190,63 +181,49 @@ fn place(hash: u32) -> usize {
     (hash >> 8) as usize % PLACES
 }
 
-impl Table {
-    fn new() -> Box<Table> {
-        Box::new(Table {
-            entries: VecDeque::new(),
-            size: 0,
-            most: TABLE,
+impl Said {
+    fn new() -> Box<Said> {
+        Box::new(Said {
+            table: Table::default(),
             made: 0,
             fields: [0; PLACES],
             names: [0; PLACES],
-            said: [0; PLACES],
-            said_names: [0; PLACES],
+            lately: [0; PLACES],
+            names_lately: [0; PLACES],
         })
     }
 
-    fn entry(&self, number: u32) -> Option<(usize, &Entry)> {
+    /// The index of the entry of that number, with its name and value.
+    fn entry(&self, number: u32) -> Option<(usize, &[u8], &[u8])> {
         let age = self.made.wrapping_sub(number) as usize;
-        let entry = self.entries.get(age).filter(|_| number != 0)?;
-        Some((known::COUNT + 1 + age, entry))
+        let (name, value) = self.table.get(age).filter(|_| number != 0)?;
+        Some((known::COUNT + 1 + age, name, value))
     }
 
     fn field(&self, hash: u32, name: &[u8], value: &[u8]) -> Option<usize> {
-        let (index, entry) = self.entry(self.fields[place(hash)])?;
-        (entry.text.split_at(entry.name) == (name, value)).then_some(index)
+        let (index, known, its_value) = self.entry(self.fields[place(hash)])?;
+        (known == name && its_value == value).then_some(index)
     }
 
     fn name(&self, hash: u32, name: &[u8]) -> Option<usize> {
-        let (index, entry) = self.entry(self.names[place(hash)])?;
-        (&entry.text[..entry.name] == name).then_some(index)
+        let (index, known, _) = self.entry(self.names[place(hash)])?;
+        (known == name).then_some(index)
     }
 
     /// Whether the field, or the name that has no index, was said lately; from now on it was.
-    fn was_said(&mut self, field: u32, name: Option<u32>) -> bool {
-        let again = std::mem::replace(&mut self.said[place(field)], field) == field;
-        let named = name
-            .is_some_and(|name| std::mem::replace(&mut self.said_names[place(name)], name) == name);
+    fn again(&mut self, field: u32, name: Option<u32>) -> bool {
+        let again = std::mem::replace(&mut self.lately[place(field)], field) == field;
+        let named = name.is_some_and(|name| {
+            std::mem::replace(&mut self.names_lately[place(name)], name) == name
+        });
         again || named
     }
 
     fn make(&mut self, name: &[u8], value: &[u8], of_name: u32, of_field: u32) {
-        let size = name.len() + value.len() + A_FIELD;
-        self.shrink(self.most - size);
-        self.size += size;
-        self.entries.push_front(Entry {
-            text: [name, value].concat().into(),
-            name: name.len(),
-        });
+        self.table.push(Field::new(name, value));
         // After four thousand million entries one is found by nobody.
         self.made = self.made.wrapping_add(1);
         self.fields[place(of_field)] = self.made;
         self.names[place(of_name)] = self.made;
-    }
-
-    fn shrink(&mut self, most: usize) {
-        while self.size > most
-            && let Some(entry) = self.entries.pop_back()
-        {
-            self.size -= entry.text.len() + A_FIELD;
-        }
     }
 }

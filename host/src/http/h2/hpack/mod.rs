@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod huffman;
 mod known;
+mod table;
 
 pub use decode::{Decoder, Malformed};
 pub use encode::Encoder;
