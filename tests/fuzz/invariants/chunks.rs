@@ -1,7 +1,7 @@
 //! Chunked bodies.
 
 use super::plain::{field, lines};
-use super::{Random, Splits};
+use super::{Splits, many};
 use crate::h1::chunk::{Decoder, Malformed};
 
 /// What became of a body.
@@ -70,16 +70,6 @@ fn decode(pieces: &[&[u8]]) -> Decoded {
         decoded.trailers = decoder.trailers().to_vec();
     }
     decoded
-}
-
-fn many(bytes: &[u8]) -> Vec<&[u8]> {
-    let (mut random, mut rest, mut pieces) = (Random::of(bytes), bytes, Vec::new());
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at((1 + random.below(7)).min(rest.len()));
-        pieces.push(piece);
-        rest = behind;
-    }
-    pieces
 }
 
 /// httparse's reader of chunk sizes agrees, and so does the plainest way to read trailers.

@@ -1,6 +1,6 @@
 //! Frames of HTTP/2, and the header blocks in them.
 
-use super::{Random, Splits};
+use super::{Splits, many};
 use crate::h2::PREFACE;
 use crate::h2::flood::Flood;
 use crate::h2::frame::{self, Reason};
@@ -29,13 +29,7 @@ pub fn h2_frames(bytes: &[u8], splits: Splits) {
         let (before, behind) = bytes.split_at(split);
         assert_eq!(hear(&[before, behind]), whole, "in two pieces at {split}");
     }
-    let (mut random, mut rest, mut pieces) = (Random::of(bytes), bytes, Vec::new());
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at((1 + random.below(9)).min(rest.len()));
-        pieces.push(piece);
-        rest = behind;
-    }
-    assert_eq!(hear(&pieces), whole, "in many pieces");
+    assert_eq!(hear(&many(bytes)), whole, "in many pieces");
     let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
     for fields in whole.blocks.iter().flatten() {
         check_said_again(fields, &mut encoder, &mut decoder);

@@ -34,6 +34,17 @@ impl Splits {
     }
 }
 
+/// In pieces of a few bytes each.
+fn many(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut random, mut rest, mut pieces) = (Random::of(bytes), bytes, Vec::new());
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at((1 + random.below(7)).min(rest.len()));
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces
+}
+
 /// SplitMix64: the same numbers for the same seed, so that a finding can be repeated.
 pub struct Random(pub u64);
 

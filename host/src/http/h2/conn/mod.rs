@@ -28,7 +28,7 @@ use crate::http::server::Unreadable;
 use crate::http::timers;
 use crate::net;
 
-/// The same, before nothing more is read: what waits beyond the streams' bytes are answers to what was read.
+/// Bytes that wait for the socket before nothing more is read: beyond what streams may have there, they are answers to what was read.
 const MOST_BEFORE_READ: usize = 4 * MOST_OUT;
 
 /// Streams that we have reset and on which the peer may still have something under way.
@@ -112,7 +112,7 @@ impl Conn {
         // Written down, a head is bounded; packed, it is shorter, unless somebody makes it longer.
         let reader = Reader::of_client(2 * grant.most_head, Flood::new(timers::now()));
         let conn = Conn::new(Side::OfClient, socket, grant, reader);
-        conn.out.borrow_mut().append(|out| {
+        conn.append(|out| {
             let most_head = u32::try_from(grant.most_head).unwrap_or(u32::MAX);
             let list = [
                 (setting::MAX_CONCURRENT_STREAMS, grant.streams),
@@ -130,7 +130,7 @@ impl Conn {
     pub fn of_server(socket: net::Stream, grant: Grant) -> Rc<Conn> {
         let reader = Reader::of_server(2 * grant.most_head);
         let conn = Conn::new(Side::OfServer, socket, grant, reader);
-        conn.out.borrow_mut().append(|out| {
+        conn.append(|out| {
             out.extend_from_slice(PREFACE);
             let list = [
                 (setting::ENABLE_PUSH, 0),
@@ -260,7 +260,7 @@ impl Conn {
         }
     }
 
-    pub fn wake(&self) {
+    fn wake(&self) {
         if let Some(waker) = &*self.owner.borrow() {
             waker.wake_by_ref();
         }
