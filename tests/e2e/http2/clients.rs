@@ -178,7 +178,7 @@ fn a_preface_may_come_byte_by_byte() {
          c.socket = socket.create_connection(address(sys.argv[1]), timeout=20)\n\
          c.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n\
          c.encoder, c.decoder = hpack.Encoder(), hpack.Decoder()\n\
-         c.answers, c.goaway, c.closed, c.have, c.settings, c.pongs, c.acks, c.window = {}, None, False, b'', {}, 0, 0, None\n\
+         c.answers, c.goaway, c.closed, c.have, c.settings, c.pongs, c.acks, c.window, c.last = {}, None, False, b'', {}, 0, 0, None, None\n\
          for byte in PREFACE + frames.SettingsFrame(0).serialize():\n    c.socket.sendall(bytes([byte]))\n\
          c.request(1)\nsay(c.whole(1))",
     );

@@ -15,7 +15,7 @@ fn gated() -> (Origin, Arc<Barrier>) {
     let gate = Arc::new(Barrier::new(2));
     let at_origin = gate.clone();
     let origin = Origin::answering("a", move |request, stream| {
-        if request.target() == "/hold" {
+        if ["/hold", "/go"].contains(&request.target()) {
             at_origin.wait();
         }
         reply(stream, 200, &[], "held")
@@ -57,6 +57,30 @@ fn a_listener_that_is_gone_lets_go_and_others_stay() {
     gate.wait();
     let said = client.join().expect("the client does not fail");
     assert_eq!(said, "goaway 0\n200 held\nclosed\n");
+}
+
+/// It is no error: the client may have begun it before it heard (RFC 9113, 6.8).
+#[test]
+fn what_begins_after_the_last_goaway_is_passed_over() {
+    let (origin, _gate) = gated();
+    let two = site("round-robin", &[&origin]) + &listener("other", "pool = \"app\"");
+    let mut proxy = Proxy::start(two);
+    let addresses = ["web", "other"].map(|name| proxy.address(name).to_string());
+    let script = "import sys\nfrom frames import *\nc = Client(sys.argv[1])\nc.request(1, path='/hold')\n\
+                  c.until(lambda: c.last == 1)\n\
+                  for end in (True, False):\n    \
+                      c.request(3, method='POST', end=end)\n    c.data(3, b'x' * 70000, end)\n\
+                  c.request(5, method='POST', end=False)\nc.data(5, b'', end=False)\n\
+                  c.send(c.headers(5, [('late', 'yes')]))\n\
+                  c.send(frames.WindowUpdateFrame(5, window_increment=1), frames.RstStreamFrame(5))\n\
+                  c.send(frames.PingFrame(0, opaque_data=b'12345678'))\nc.until(lambda: c.pongs)\nsay('open')\n\
+                  other = Client(sys.argv[2])\nother.request(1, path='/go')\nsay(other.whole(1))\n\
+                  say(c.whole(1))\nc.until(lambda: False)\nsay('goaway', c.goaway, sorted(c.answers))";
+    let client = thread::spawn(move || python(script, &[&addresses[0], &addresses[1]]));
+    wait_until("the request is at the origin", || origin.served() == 1);
+    proxy.reconfigure(listener("other", "pool = \"app\"") + &pool("app", "", &[&origin]));
+    let said = client.join().expect("the client does not fail");
+    assert_eq!(said, "open\n200 held\n200 held\ngoaway 0 [0, 1]\n");
 }
 
 #[test]

@@ -47,7 +47,7 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.answers, self.goaway, self.closed, self.have = {}, None, False, b""
-        self.settings, self.pongs, self.acks = {}, 0, 0
+        self.settings, self.pongs, self.acks, self.last = {}, 0, 0, None
         self.window = window
         first = frames.SettingsFrame(0, settings=settings or {})
         self.socket.sendall(PREFACE + first.serialize())
@@ -124,7 +124,7 @@ class Client:
         elif isinstance(frame, frames.RstStreamFrame):
             answer.reset = frame.error_code
         elif isinstance(frame, frames.GoAwayFrame):
-            self.goaway = frame.error_code
+            self.goaway, self.last = frame.error_code, frame.last_stream_id
         elif isinstance(frame, frames.PingFrame) and "ACK" not in frame.flags:
             self.send(frames.PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]))
         elif isinstance(frame, frames.PingFrame):

@@ -88,10 +88,18 @@ impl Conn {
 
     /// A frame of a stream that is over is passed over; of one that has not begun there can be none.
     fn of_none(&self, id: u32) -> Result<(), Reason> {
-        match self.is_idle(id) {
+        match self.is_idle(id) && !self.is_too_late(id) {
             true => Err(Reason::PROTOCOL_ERROR),
             false => Ok(()),
         }
+    }
+
+    /// The client may have begun it before it heard our last GOAWAY: all of it is as if it had not come (RFC 9113, 6.8).
+    fn is_too_late(&self, id: u32) -> bool {
+        self.side == Side::OfClient
+            && self.state.get() >= State::Left
+            && id % 2 == 1
+            && id > self.last_heard.get()
     }
 
     /// The server has not looked at those behind the last.
@@ -116,7 +124,9 @@ impl Conn {
         let Some(stream) = self.find(id) else {
             self.of_none(id)?;
             self.took(cost);
-            self.reset_once(id);
+            if !self.is_too_late(id) {
+                self.reset_once(id);
+            }
             return Ok(());
         };
         if stream.peer_ended.get() || stream.cause().is_some() {
@@ -177,8 +187,7 @@ impl Conn {
             self.grant.most_head,
         );
         let read = read.map_err(|_| Reason::COMPRESSION_ERROR)?;
-        // What comes after the last GOAWAY is as if it had not come.
-        if self.state.get() >= State::Left {
+        if self.is_too_late(id) {
             return Ok(());
         }
         self.last_heard.set(id);
