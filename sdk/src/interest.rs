@@ -19,7 +19,16 @@ impl Interest {
             request: Vec::new(),
             response: Vec::new(),
             key: Vec::new(),
+            pure: false,
         }
+    }
+
+    /// What the plugin answers follows from what it is told alone, for as long as it lives: the proxy may keep an answer, and give
+    /// it again to the next request of which the plugin would be told the same, without a call. For routers, request filters and
+    /// response filters. One that counts, logs, draws random numbers, looks at a clock or a store, or fetches isn't pure.
+    pub fn pure(mut self) -> Interest {
+        self.pure = true;
+        self
     }
 
     /// Of a request: for routers, request filters, request balancers, `Sticky::find` and `Connect`.

@@ -45,6 +45,8 @@ pub struct Interest {
     pub request: Vec<Input>,
     pub response: Vec<Input>,
     pub key: Vec<Input>,
+    /// Answers to requests and responses follow from these alone.
+    pub pure: bool,
 }
 
 pub fn value_in_request<'a>(view: &'a dyn RequestView, input: &Input) -> Option<Cow<'a, [u8]>> {

@@ -35,19 +35,23 @@ impl Connect for WorkerPlugin {
 
 impl Router for WorkerPlugin {
     fn route(&self, request: &dyn RequestView) -> Result<Choice, Failure> {
-        self.call(Role::Router, |ready, known, limit| {
-            let values = of_request(request, &ready.interest.request);
-            known.choice(ready.guest.route(&lent(&values), limit)?)
-        })
+        self.call_or_repeat(
+            Role::Router,
+            |interest| of_request(request, &interest.request),
+            |memos| &mut memos.route,
+            |guest, inputs, known, limit| known.choice(guest.route(inputs, limit)?),
+        )
     }
 }
 
 impl RequestFilter for WorkerPlugin {
     fn request(&self, request: &dyn RequestView) -> Result<Step, Failure> {
-        self.call(Role::RequestFilter, |ready, known, limit| {
-            let values = of_request(request, &ready.interest.request);
-            known.step(ready.guest.request(&lent(&values), limit)?)
-        })
+        self.call_or_repeat(
+            Role::RequestFilter,
+            |interest| of_request(request, &interest.request),
+            |memos| &mut memos.request,
+            |guest, inputs, known, limit| known.step(guest.request(inputs, limit)?),
+        )
     }
 
     fn resume(&self, state: u64, answer: Result<Reply, FetchError>) -> Result<Step, Failure> {
@@ -72,10 +76,12 @@ impl RequestFilter for WorkerPlugin {
 
 impl ResponseFilter for WorkerPlugin {
     fn response(&self, response: &dyn ResponseView) -> Result<ResponseOutcome, Failure> {
-        self.call(Role::ResponseFilter, |ready, _, limit| {
-            let values = of_response(response, &ready.interest.response);
-            checks::response(ready.guest.response(&lent(&values), limit)?)
-        })
+        self.call_or_repeat(
+            Role::ResponseFilter,
+            |interest| of_response(response, &interest.response),
+            |memos| &mut memos.response,
+            |guest, inputs, _, limit| checks::response(guest.response(inputs, limit)?),
+        )
     }
 }
 

@@ -555,7 +555,7 @@ impl Drop for Counted {
 pub(super) struct Random(u64);
 
 impl Random {
-    fn new() -> Random {
+    pub(super) fn new() -> Random {
         Random(RandomState::new().hash_one(0))
     }
 

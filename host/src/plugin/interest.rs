@@ -29,6 +29,7 @@ pub(super) fn checked(interest: said::Interest) -> Result<hook::Interest, String
         request: inputs("request", interest.request)?,
         response: inputs("response", interest.response)?,
         key: inputs("key", interest.key)?,
+        pure: interest.pure,
     })
 }
 

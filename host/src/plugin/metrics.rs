@@ -52,6 +52,11 @@ fn calls(encoder: &mut DescriptorEncoder<'_>, all: &All) -> Result<(), Error> {
         "Calls of plugins",
         calls,
     )?;
+    let repeated =
+        |totals: &Totals| Role::REPEATABLE.map(|r| ("role", r.name(), totals.repeated[r as usize]));
+    let help = "Answers of pure plugins that were given again without a call";
+    let name = "tidegate_plugin_answers_repeated";
+    counters(encoder, all, name, help, repeated)?;
     let failures =
         |totals: &Totals| Cause::ALL.map(|c| ("cause", c.name(), totals.failures[c as usize]));
     let help = "Calls that failed";

@@ -21,6 +21,7 @@ mod imports;
 mod interest;
 mod limits;
 mod live;
+mod memo;
 mod metrics;
 mod prepare;
 mod prober;

@@ -18,6 +18,7 @@ use super::bindings as said;
 use super::guest::{Running, SNAPSHOT, Surroundings};
 use super::interest;
 use super::limits::{Fault, thread_cpu_time};
+use super::memo::Memos;
 use super::runtime::Runtime;
 use super::shared::{Cause, PluginShared};
 use super::slot::WorkerPlugin;
@@ -86,6 +87,8 @@ pub struct Seed {
 pub(super) struct Ready {
     pub(super) guest: Running,
     pub(super) interest: hook::Interest,
+    /// What it has answered, if it is pure.
+    pub(super) memos: Memos,
     /// Which of the recipe's updates it knows.
     pub(super) version: u64,
 }
@@ -235,6 +238,7 @@ impl Recipe {
         }
         Ok(Ready {
             guest,
+            memos: Memos::of(&interest),
             interest,
             version,
         })

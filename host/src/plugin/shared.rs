@@ -53,6 +53,8 @@ pub struct PluginShared {
 #[repr(align(128))]
 pub(super) struct Figures {
     calls: [AtomicU64; Role::ALL.len()],
+    /// Answers that were given again without a call.
+    repeated: [AtomicU64; Role::ALL.len()],
     /// Of the calls that were timed, each bucket for itself.
     timed: [[AtomicU64; BOUNDS_NS.len() + 1]; Role::ALL.len()],
     nanos: [AtomicU64; Role::ALL.len()],
@@ -91,6 +93,7 @@ pub enum Cause {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) calls: [u64; Role::ALL.len()],
+    pub(super) repeated: [u64; Role::ALL.len()],
     pub(super) timed: [Buckets; Role::ALL.len()],
     pub(super) nanos: [u64; Role::ALL.len()],
     pub(super) failures: [u64; Cause::ALL.len()],
@@ -153,6 +156,10 @@ impl PluginShared {
 
     pub fn calls(&self, role: Role) -> u64 {
         self.totals().calls[role as usize]
+    }
+
+    pub fn repeated(&self, role: Role) -> u64 {
+        self.totals().repeated[role as usize]
     }
 
     pub fn failures(&self, cause: Cause) -> u64 {
@@ -219,6 +226,13 @@ impl Figures {
         before.is_multiple_of(TIMED)
     }
 
+    /// Counts an answer that took no call.
+    #[inline]
+    pub(super) fn repeats(&self, role: Role) {
+        let repeated = &self.repeated[role as usize];
+        repeated.store(repeated.load(Relaxed) + 1, Relaxed);
+    }
+
     #[cold]
     pub(super) fn took(&self, role: Role, time: Duration) {
         let nanos = time.as_nanos() as u64;
@@ -269,6 +283,7 @@ impl Ledger {
 impl Totals {
     fn add(&mut self, other: &Totals) {
         add(&mut self.calls, &other.calls);
+        add(&mut self.repeated, &other.repeated);
         add_all(&mut self.timed, &other.timed);
         add(&mut self.nanos, &other.nanos);
         add(&mut self.failures, &other.failures);
@@ -284,6 +299,7 @@ fn totals(figures: &[Figures], instances: &AtomicUsize) -> Totals {
     };
     for worker in figures {
         add(&mut totals.calls, &read(&worker.calls));
+        add(&mut totals.repeated, &read(&worker.repeated));
         let timed: [Buckets; Role::ALL.len()] =
             std::array::from_fn(|role| read(&worker.timed[role]));
         add_all(&mut totals.timed, &timed);
@@ -319,6 +335,10 @@ impl Role {
         Role::Health,
         Role::Prober,
     ];
+
+    /// Those in which a pure plugin's answers are kept.
+    pub(super) const REPEATABLE: [Role; 3] =
+        [Role::Router, Role::RequestFilter, Role::ResponseFilter];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -22,12 +22,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::ids::PoolIndex;
-use crate::hook::{Failure, ServerView};
+use crate::hook::{Failure, Interest, ServerView};
 use crate::state::{CommonStore, Table};
 
 use super::checks::Known;
+use super::guest::{Inputs, Running};
 use super::imports::printable;
+use super::interest::{Values, lent};
 use super::limits::Fault;
+use super::memo::{Kept, Memo, Memos};
 use super::prepare::{PrepareError, QUICK_LIMIT, Ready, Recipe, SLOW_LIMIT, SNAPSHOT_LIMIT, Seed};
 use super::shared::{Cause, Figures, PluginShared, Role};
 
@@ -132,6 +135,42 @@ impl WorkerPlugin {
         role: Role,
         ask: impl FnOnce(&mut Ready, Known, Duration) -> Result<R, Fault>,
     ) -> Result<R, Failure> {
+        self.with(|ready| {
+            let (known, limit) = (self.known, self.recipe.cpu_limit);
+            self.counted(role, || ask(ready, known, limit))
+        })
+    }
+
+    /// As `call`, unless the plugin is pure and has answered the same before.
+    #[inline]
+    pub(super) fn call_or_repeat<'v, R: Kept>(
+        &self,
+        role: Role,
+        told: impl FnOnce(&Interest) -> Values<'v>,
+        memo: impl FnOnce(&mut Memos) -> &mut Option<Memo<R>>,
+        ask: impl FnOnce(&mut Running, Inputs<'_>, Known, Duration) -> Result<R, Fault>,
+    ) -> Result<R, Failure> {
+        self.with(|ready| {
+            let values = told(&ready.interest);
+            let (known, limit) = (self.known, self.recipe.cpu_limit);
+            let guest = &mut ready.guest;
+            let call = || self.counted(role, || ask(guest, &lent(&values), known, limit));
+            let Some(memo) = memo(&mut ready.memos) else {
+                return call();
+            };
+            if let Some(answer) = memo.find(&values) {
+                self.figures().repeats(role);
+                return Ok(answer.clone());
+            }
+            let answer = call()?;
+            memo.keep(&answer);
+            Ok(answer)
+        })
+    }
+
+    /// Something with the instance; a fault costs it its place.
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut Ready) -> Result<R, Fault>) -> Result<R, Failure> {
         // A guest cannot call back into a hook, so nobody else has it; were it so, it is busy.
         let Ok(mut place) = self.place.try_borrow_mut() else {
             return Err(Failure::Unavailable);
@@ -142,16 +181,21 @@ impl WorkerPlugin {
         let Seat::Seated(ready) = &mut place.seat else {
             return Err(Failure::Unavailable);
         };
-        let figures = self.figures();
-        let start = figures.call(role).then(Instant::now);
-        let answer = ask(ready, self.known, self.recipe.cpu_limit);
-        if let Some(start) = start {
-            figures.took(role, start.elapsed());
-        }
-        answer.map_err(|fault| {
+        f(ready).map_err(|fault| {
             self.failed(&mut place, &fault);
             Failure::Failed
         })
+    }
+
+    #[inline]
+    fn counted<R>(&self, role: Role, call: impl FnOnce() -> R) -> R {
+        let figures = self.figures();
+        let start = figures.call(role).then(Instant::now);
+        let answer = call();
+        if let Some(start) = start {
+            figures.took(role, start.elapsed());
+        }
+        answer
     }
 
     /// An instance for a probe, and its limit of CPU time: made here where there is none to be had, for several run at a time.

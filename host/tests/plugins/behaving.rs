@@ -6,11 +6,11 @@ use tidegate::base::ids::{PoolIndex, Slot};
 use tidegate::hook::{
     Balancer, Decision, Edit, Failure, Outcome, RequestFilter, ResponseFilter, Router, Step,
 };
-use tidegate::plugin::{Cause, Plan, Role, Settings, prepare};
+use tidegate::plugin::{Cause, Plan, Role, Settings, WorkerPlugin, prepare};
 use tidegate_tests::guest;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::support::{Answered, World, adopted, get, members, plan, settings};
+use crate::support::{Answered, Asked, World, adopted, get, members, plan, settings};
 
 fn done(step: Result<Step, Failure>) -> Outcome {
     match step {
@@ -62,6 +62,73 @@ fn values_need_not_be_text() {
     let guest = world.guest("inputs", "{}");
     let outcome = done(guest.request(&get("/").header("x-a", b"\xff\xfe\x80")));
     assert_eq!(note(&outcome, "v4"), "\u{fffd}\u{fffd}\u{fffd}");
+}
+
+/// How often a guest that tells it was called, by its answer to this request.
+fn calls(guest: &WorkerPlugin, request: &Asked) -> (String, String) {
+    let routed = guest.route(request).unwrap().outcome;
+    let filtered = done(guest.request(request));
+    (
+        note(&routed, "calls").to_owned(),
+        note(&filtered, "calls").to_owned(),
+    )
+}
+
+#[test]
+fn a_pure_plugin_is_asked_the_same_once() {
+    let world = World::new();
+    let guest = world.guest("pure", "{}");
+    let seen = |target: &str| calls(&guest, &get(target));
+    let said = |first: &str, second: &str| (first.to_owned(), second.to_owned());
+    assert_eq!(seen("/a"), said("1", "2"));
+    assert_eq!(seen("/a?of=no-interest"), said("1", "2"));
+    assert_eq!(seen("/b"), said("3", "4"));
+    assert_eq!(seen("/a"), said("1", "2"));
+    assert_eq!(
+        calls(&guest, &get("/a").header("x-a", b"1")),
+        said("5", "6")
+    );
+    assert_eq!(seen("/large"), said("7", "8"));
+    assert_eq!(seen("/large"), said("7", "9"), "too large to be kept");
+    let answered = |request| {
+        let edits = guest.response(&Answered(request)).unwrap().edits;
+        format!("{edits:?}")
+    };
+    assert_eq!(answered(get("/a")), answered(get("/c")));
+    assert_ne!(answered(get("/a").header("x-a", b"1")), answered(get("/a")));
+    let figures = |role| (guest.shared().calls(role), guest.shared().repeated(role));
+    assert_eq!(figures(Role::Router), (4, 3));
+    assert_eq!(figures(Role::RequestFilter), (5, 2));
+    assert_eq!(figures(Role::ResponseFilter), (2, 2));
+    let metrics = metrics(&world);
+    for (role, times) in [("router", 3), ("request-filter", 2)] {
+        let line = format!(
+            "tidegate_plugin_answers_repeated_total{{plugin=\"pure\",role=\"{role}\"}} {times}\n"
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
+
+#[test]
+fn what_is_more_than_an_answer_is_asked_for_each_time() {
+    let world = World::new();
+    let guest = world.guest("pure", "{}");
+    for calls in 1..4 {
+        let step = guest.request(&get("/look-up"));
+        assert!(matches!(step, Ok(Step::LookUp(..))), "{step:?}");
+        assert_eq!(guest.shared().calls(Role::RequestFilter), calls);
+    }
+}
+
+#[test]
+fn a_new_instance_knows_no_answers_of_the_last() {
+    let world = World::new();
+    let guest = world.guest("pure", "{}");
+    let (before, _) = calls(&guest, &get("/b"));
+    assert_eq!(before, "1");
+    assert_eq!(calls(&guest, &get("/a")), ("3".into(), "4".into()));
+    assert_eq!(guest.route(&get("/bad")), Err(Failure::Failed));
+    assert_eq!(calls(&guest, &get("/a")), ("1".into(), "2".into()));
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Plugin for Cors {
             .header("access-control-request-headers")
             .request_header("origin")
             .response_header("vary")
+            .pure()
     }
 }
 

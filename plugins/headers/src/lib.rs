@@ -35,7 +35,8 @@ impl Plugin for Headers {
 
     fn interest(&self) -> Interest {
         let (request, response) = (self.request.inputs.0.iter(), self.response.inputs.0.iter());
-        let interest = request.cloned().fold(Interest::none(), Interest::request);
+        let interest = Interest::none().pure();
+        let interest = request.cloned().fold(interest, Interest::request);
         response.cloned().fold(interest, Interest::response)
     }
 }

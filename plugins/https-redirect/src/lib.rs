@@ -62,7 +62,7 @@ impl Plugin for HttpsRedirect {
     }
 
     fn interest(&self) -> Interest {
-        Interest::none().scheme().host().path().query()
+        Interest::none().scheme().host().path().query().pure()
     }
 }
 

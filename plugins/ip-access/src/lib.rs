@@ -79,7 +79,7 @@ impl Plugin for IpAccess {
     }
 
     fn interest(&self) -> Interest {
-        Interest::none().client_address()
+        Interest::none().client_address().pure()
     }
 }
 

@@ -23,9 +23,10 @@ impl Plugin for Respond {
     }
 
     fn interest(&self) -> Interest {
+        let interest = Interest::none().pure();
         match self.place {
-            Where::Everywhere => Interest::none(),
-            Where::Exact(_) | Where::Under(_) => Interest::none().path(),
+            Where::Everywhere => interest,
+            Where::Exact(_) | Where::Under(_) => interest.path(),
         }
     }
 }

@@ -41,12 +41,13 @@ impl Plugin for Rewrite {
     }
 
     fn interest(&self) -> Interest {
+        let interest = Interest::none().path().pure();
         match &self.rule {
-            Rule::Pattern(pattern) if pattern.sets_query() => Interest::none().path().query(),
+            Rule::Pattern(pattern) if pattern.sets_query() => interest.query(),
             Rule::Prefix(Prefix {
                 forwarded: true, ..
-            }) => Interest::none().path().header(FORWARDED_PREFIX),
-            _ => Interest::none().path(),
+            }) => interest.header(FORWARDED_PREFIX),
+            _ => interest,
         }
     }
 }

@@ -59,10 +59,12 @@ impl Plugin for ByRoute {
     }
 
     fn interest(&self) -> Interest {
-        self.inputs
-            .iter()
-            .cloned()
-            .fold(Interest::none(), Interest::request)
+        let inputs = self.inputs.iter().cloned();
+        let interest = inputs.fold(Interest::none(), Interest::request);
+        match self.targets.iter().any(|target| target.split.draws()) {
+            true => interest,
+            false => interest.pure(),
+        }
     }
 }
 

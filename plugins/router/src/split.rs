@@ -29,6 +29,11 @@ impl Split {
         }
     }
 
+    /// Whether chance has a part in it.
+    pub fn draws(&self) -> bool {
+        matches!(self, Split::Several(_))
+    }
+
     /// `random` is asked for 64 random bits, and only when there is a choice.
     pub fn pool(&self, random: impl FnOnce() -> u64) -> Option<u32> {
         match self {

@@ -46,7 +46,7 @@ impl Plugin for SecurityHeaders {
 
     /// The scheme, then what is to be removed, then what is to be set: `response` finds them by these places.
     fn interest(&self) -> Interest {
-        let interest = Interest::none().response(Input::Scheme);
+        let interest = Interest::none().pure().response(Input::Scheme);
         let interest = self.remove.iter().fold(interest, Interest::response_header);
         let names = self.headers.iter().map(|header| header.name);
         names

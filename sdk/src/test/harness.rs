@@ -1,6 +1,7 @@
 //! A plugin, configured and called as the proxy would.
 
 use std::cell::RefCell;
+use std::fmt::Debug;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -124,6 +125,19 @@ impl<P: Plugin> Harness<P> {
         with_host(&self.host, || call(&self.instance))
     }
 
+    /// One that calls itself pure is asked twice: a proxy that keeps the first answer must not be told from one that asks.
+    fn answer<R: PartialEq + Debug>(&self, call: impl Fn(&Instance<P>) -> R) -> R {
+        let answer = self.run(&call);
+        if self.interest().pure {
+            let again = self.run(&call);
+            assert_eq!(
+                answer, again,
+                "the interest says `pure`, but the same inputs got two answers"
+            );
+        }
+        answer
+    }
+
     fn pool_index(&self, pool: &str) -> PoolIndex {
         let pools = self.pools.borrow();
         let index = pools.iter().position(|known| known.name == pool);
@@ -169,7 +183,7 @@ impl<P: Router> Harness<P> {
     /// Asks the router.
     pub fn route(&self, request: &FakeRequest) -> Route {
         let values = request.values(&self.interest().request);
-        let route = self.run(|instance| instance.route(&values));
+        let route = self.answer(|instance| instance.route(&values));
         expect(checks::route(&route, &self.instance.context));
         route
     }
@@ -179,7 +193,7 @@ impl<P: FetchFilter> Harness<P> {
     /// Asks the request filter.
     pub fn request(&self, request: &FakeRequest) -> Step {
         let values = request.values(&self.interest().request);
-        let step = self.run(|instance| instance.on_request(&values));
+        let step = self.answer(|instance| instance.on_request(&values));
         expect(checks::step(&step, &self.instance.context));
         step
     }
@@ -225,7 +239,7 @@ impl<P: ResponseFilter> Harness<P> {
     /// Asks the response filter.
     pub fn response(&self, response: &FakeResponse) -> ResponseOutcome {
         let values = response.values(&self.interest().response);
-        let outcome = self.run(|instance| instance.on_response(&values));
+        let outcome = self.answer(|instance| instance.on_response(&values));
         expect(checks::edits(&outcome.edits).and_then(|()| checks::notes(&outcome.notes)));
         outcome
     }
@@ -464,6 +478,34 @@ fn hashed(values: &Values) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Context, NoSettings, Request};
+
+    /// Calls itself pure, and counts.
+    struct Counts(RefCell<u32>);
+
+    impl Plugin for Counts {
+        type Settings = NoSettings;
+        fn new(_: NoSettings, _: &Context) -> Result<Self, String> {
+            Ok(Counts(RefCell::new(0)))
+        }
+        fn interest(&self) -> Interest {
+            Interest::none().pure()
+        }
+    }
+
+    impl Router for Counts {
+        fn route(&self, _: &Request) -> Route {
+            *self.0.borrow_mut() += 1;
+            Route::next().note("count", self.0.borrow().to_string())
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the same inputs got two answers")]
+    fn one_that_only_says_that_it_is_pure_is_found_out() {
+        let plugin = Harness::<Counts>::new(json!({})).unwrap();
+        plugin.route(&FakeRequest::get("/"));
+    }
 
     #[test]
     fn the_key_of_an_absent_value_is_what_the_constant_says() {

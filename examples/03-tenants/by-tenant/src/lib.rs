@@ -36,7 +36,7 @@ impl Plugin for ByTenant {
     }
 
     fn interest(&self) -> Interest {
-        Interest::none().header(&self.header)
+        Interest::none().header(&self.header).pure()
     }
 }
 

@@ -56,6 +56,7 @@ impl Plugin for PluginName {
     }
 
     /// Just this is passed to `route`, and nothing else.
+    /// While answers follow from this alone (no counting, no clock, no log), `.pure()` may be added: the proxy then asks the same once.
     fn interest(&self) -> Interest {
         Interest::none().header(&self.header)
     }
