@@ -4,8 +4,9 @@
 //! clock. Short calls are rarely asked, and starting a call costs no system call: it marks its thread as busy, and wakes
 //! the ticker only if that has gone to sleep.
 //!
-//! Under load there is always a call in progress, mostly a fresh one. Looking for those four thousand times a second takes
-//! processor time from the very workers that make them, so the ticker looks seldom until it meets the same call twice.
+//! Under load there are always calls, mostly short ones. Looking for those four thousand times a second takes processor time
+//! from the very workers that make them, and so does each look: some 25 µs where a worker has to make way for it. So the ticker
+//! looks seldom, and soon again only when it meets somebody in a call.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,14 +16,15 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Between two looks at a call that lasts: how long a runaway call may outlive its limit, twice.
+/// Between two looks at a call: whether it is still the same, and then whether it has had its time.
 const TICK: Duration = Duration::from_micros(250);
 
-/// Between two looks at calls that come and go.
-const GLANCE: Duration = Duration::from_millis(2);
+/// Between two looks while nobody is met in a call: how long a runaway may go unnoticed.
+const GLANCE: Duration = Duration::from_millis(8);
 
-/// Looks without a call until the ticker goes to sleep: waking it costs the caller some microseconds, so not at once.
-const IDLE_LOOKS: u32 = 4;
+/// Looks between which no call began until the ticker goes to sleep: waking it costs the caller some microseconds, so not at
+/// once.
+const IDLE_LOOKS: u32 = 2;
 
 pub(super) struct Ticker {
     shared: Arc<Shared>,
@@ -113,7 +115,7 @@ impl Shared {
         let mut idle = 0;
         let mut seen = Seen::default();
         while !self.stop.load(Ordering::SeqCst) {
-            thread::sleep(if seen.lasting { TICK } else { GLANCE });
+            thread::sleep(if seen.running { TICK } else { GLANCE });
             let before = seen.beats;
             seen = look();
             if seen.lasting {
