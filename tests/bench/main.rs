@@ -24,6 +24,7 @@ mod table;
 use std::path::Path;
 use std::process::ExitCode;
 
+use contestant::origin;
 use machine::Cpus;
 use measure::Bench;
 use options::Options;
@@ -31,7 +32,12 @@ use report::Report;
 use scenario::Scenario;
 
 fn main() -> ExitCode {
-    match Options::parse(std::env::args().skip(1)).and_then(|options| run(&options)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((role, words)) if role == origin::ROLE => origin::serve(words),
+        _ => Options::parse(words.into_iter()).and_then(|options| run(&options)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
             eprintln!("bench: {words}");

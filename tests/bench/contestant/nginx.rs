@@ -1,4 +1,4 @@
-//! nginx as a proxy, and what it shares with the origin, which is nginx too.
+//! nginx as a proxy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
