@@ -15,7 +15,9 @@ fn who_comes_to_a_full_listener_waits_until_there_is_room() {
         .replace("bind = \"@web\"", "bind = [\"@web\", \"@same\"]");
     let proxy = Proxy::start(two_addresses);
     let mut first = connected(&proxy);
-    let mut second = connected(&proxy);
+    // The socket that has accepted it finds no room for another then, and says so: whoever comes there from now on is one who waits.
+    let mut second = Client::connect(proxy.address("same"));
+    assert_eq!(second.get("/").status(), 200);
     proxy.wait_for_log(&["WARN", "max-connections", "listener=\"web\"", "limit=2"]);
     let mut third = Client::connect(proxy.address("same"));
     third

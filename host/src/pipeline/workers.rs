@@ -23,6 +23,10 @@ use crate::http::idle;
 use crate::http::link::Closing;
 use crate::net::Accepted;
 
+/// Turns of tasks before the sockets are looked at again while there are tasks that can go on. One look finds what comes to some
+/// hundred connections; tokio's own 61 turns make each of them several looks, for 3 to 5 % of a request's CPU time over HTTP/2.
+const TURNS_A_LOOK: u32 = 512;
+
 /// The workers' threads. Dropped, they end: connections that are still open are cut.
 pub struct Workers {
     handles: Vec<WorkerHandle>,
@@ -63,7 +67,8 @@ impl Workers {
             };
             let (open, observer) = (handle.open.clone(), observer.clone());
             let known = handle.runtime.clone();
-            let runtime = Builder::new_current_thread();
+            let mut runtime = Builder::new_current_thread();
+            runtime.event_interval(TURNS_A_LOOK);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{id}"))
                 .spawn(move || {
