@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -54,23 +54,78 @@ impl Stream {
         mut act: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            let is_write = interest.is_writable();
-            ready!(match self {
-                Stream::Tcp(socket) if is_write => socket.poll_write_ready(cx),
-                Stream::Tcp(socket) => socket.poll_read_ready(cx),
-                Stream::Unix(socket) if is_write => socket.poll_write_ready(cx),
-                Stream::Unix(socket) => socket.poll_read_ready(cx),
-                Stream::Layered(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
-            })?;
-            let done = match self {
-                Stream::Tcp(socket) => socket.try_io(interest, &mut act),
-                Stream::Unix(socket) => socket.try_io(interest, &mut act),
-                Stream::Layered(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
-            match done {
+            ready!(self.poll_ready(cx, interest))?;
+            match self.try_io(interest, &mut act) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
+        }
+    }
+
+    /// The same, of what moves bytes, `most` of them. Fewer mean that the socket has, or takes, no more: who comes next waits without
+    /// asking it.
+    fn poll_move(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        most: usize,
+        mut act: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_ready(cx, interest))?;
+            let mut moved = 0;
+            let done = self.try_io(interest, || {
+                moved = act()?;
+                match 0 < moved && moved < most {
+                    // The runtime's word for that.
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    false => Ok(()),
+                }
+            });
+            match done {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                Err(_) if moved == 0 => {}
+                _ => return Poll::Ready(Ok(moved)),
+            }
+        }
+    }
+
+    /// Reads from the socket. Straight from the kernel: to libc each read and write is a point at which a thread may be cancelled, and
+    /// what it does for that took a fiftieth of a request's time.
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.initialize_unfilled();
+        let most = room.len();
+        let read = ready!(self.poll_move(cx, Interest::READABLE, most, || {
+            Ok(recv(self.socket(), &mut *room, RecvFlags::empty())?.1)
+        }))?;
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_move(cx, Interest::WRITABLE, bytes.len(), || {
+            Ok(send(self.socket(), bytes, SendFlags::NOSIGNAL)?)
+        })
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
+        let is_write = interest.is_writable();
+        match self {
+            Stream::Tcp(socket) if is_write => socket.poll_write_ready(cx),
+            Stream::Tcp(socket) => socket.poll_read_ready(cx),
+            Stream::Unix(socket) if is_write => socket.poll_write_ready(cx),
+            Stream::Unix(socket) => socket.poll_read_ready(cx),
+            Stream::Layered(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn try_io<T>(&self, interest: Interest, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Stream::Tcp(socket) => socket.try_io(interest, act),
+            Stream::Unix(socket) => socket.try_io(interest, act),
+            Stream::Layered(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -188,9 +243,8 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Stream::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
             Stream::Layered(layer) => Pin::new(layer).poll_read(cx, buffer),
+            socket => socket.poll_recv(cx, buffer),
         }
     }
 }
@@ -203,9 +257,8 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Stream::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Layered(layer) => Pin::new(layer).poll_write(cx, bytes),
+            socket => socket.poll_send(cx, bytes),
         }
     }
 

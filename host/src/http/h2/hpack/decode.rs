@@ -1,7 +1,7 @@
 //! Reading header blocks. What they name is shown in place: a name or value is copied only where it was in Huffman's code, or goes
 //! to the table.
 
-use super::table::{Field, Table};
+use super::table::Table;
 use super::{TABLE, huffman, known};
 
 /// A block that cannot be read. Those behind it can't be either, since the tables differ from then on (RFC 9113, 4.3).
@@ -65,13 +65,16 @@ impl Decoder {
         let name = if index == 0 {
             rest.text(&mut names)?
         } else {
-            self.field(index).ok_or(Malformed)?.0
+            let (name, _) = self.field(index).ok_or(Malformed)?;
+            // One of the table's own may be about to go.
+            names.clear();
+            names.extend_from_slice(name);
+            &names
         };
         let value = rest.text(&mut values)?;
         each(name, value);
         if keep {
-            let field = Field::new(name, value);
-            self.table.push(field);
+            self.table.push(name, value);
         }
         (self.name, self.value) = (names, values);
         Ok(())

@@ -2,7 +2,7 @@
 //! that ids and dates, which differ each time, neither fill the table nor cost a search. Secrets are said in the form that
 //! nobody keeps (RFC 7541, 7.1.3).
 
-use super::table::{Field, Table};
+use super::table::Table;
 use super::{A_FIELD, TABLE, known, write_integer};
 
 /// Places for what was said lately; one is found by its hash, and of two with the same place by the later.
@@ -27,11 +27,11 @@ pub struct Encoder {
 
 struct Said {
     table: Table,
-    /// Entries ever made, which are numbered from 1 on.
-    made: u32,
+    /// Entries ever made, which are numbered from 1 on; what has an old one's number is told from it by its text.
+    made: u16,
     /// By hash of name and value, and of the name: the number of its entry.
-    fields: [u32; PLACES],
-    names: [u32; PLACES],
+    fields: [u16; PLACES],
+    names: [u16; PLACES],
     /// Hashes of what was said lately without an entry.
     lately: [u32; PLACES],
     names_lately: [u32; PLACES],
@@ -194,8 +194,8 @@ impl Said {
     }
 
     /// The index of the entry of that number, with its name and value.
-    fn entry(&self, number: u32) -> Option<(usize, &[u8], &[u8])> {
-        let age = self.made.wrapping_sub(number) as usize;
+    fn entry(&self, number: u16) -> Option<(usize, &[u8], &[u8])> {
+        let age = self.made.wrapping_sub(number).into();
         let (name, value) = self.table.get(age).filter(|_| number != 0)?;
         Some((known::COUNT + 1 + age, name, value))
     }
@@ -220,8 +220,8 @@ impl Said {
     }
 
     fn make(&mut self, name: &[u8], value: &[u8], of_name: u32, of_field: u32) {
-        self.table.push(Field::new(name, value));
-        // After four thousand million entries one is found by nobody.
+        self.table.push(name, value);
+        // One in 65,536 is found by nobody.
         self.made = self.made.wrapping_add(1);
         self.fields[place(of_field)] = self.made;
         self.names[place(of_name)] = self.made;
