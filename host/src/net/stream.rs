@@ -133,26 +133,10 @@ impl Stream {
     /// something has. Nobody else may wait for it.
     pub fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        let is_empty = |read: io::Result<usize>| matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        match self {
-            Stream::Tcp(socket) => match socket.poll_read_ready(&mut cx) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(())) => is_empty(socket.try_read(&mut [0; 1])),
-                Poll::Ready(Err(_)) => false,
-            },
-            Stream::Unix(socket) => match socket.poll_read_ready(&mut cx) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(())) => is_empty(socket.try_read(&mut [0; 1])),
-                Poll::Ready(Err(_)) => false,
-            },
-            // What the layer has to say to itself (a session ticket) is nobody's byte.
-            Stream::Layered(layer) => {
-                let mut byte = [0; 1];
-                Pin::new(layer)
-                    .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
-                    .is_pending()
-            }
-        }
+        let mut byte = [0; 1];
+        // What a layer has to say to itself (a session ticket) is nobody's byte.
+        let read = Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+        read.is_pending()
     }
 
     /// Whether bytes that were written have not reached the socket: a flush is owed. Never so of plain TCP.

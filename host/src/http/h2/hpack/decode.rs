@@ -1,5 +1,5 @@
-//! Reading header blocks. What they name is shown in place: a name or value is copied only where it was in Huffman's code, or goes
-//! to the table.
+//! Reading header blocks. What they say is shown in place: a name or value is copied only where it was in Huffman's code, goes to
+//! the table, or is a table's name for a value that isn't.
 
 use super::table::Table;
 use super::{TABLE, huffman, known};

@@ -77,24 +77,22 @@ impl Table {
         while self.size > most
             && let Some(place) = self.fields.pop_back()
         {
-            self.size -= usize::from(place.name) + usize::from(place.value) + A_FIELD;
+            self.size -= place.length() + A_FIELD;
         }
     }
 
     /// Instead of growing, the text loses what is gone of it, once that is half of it: so it is moved no more often than it was
     /// written, and grows to twice what a table has at most.
     fn make_room(&mut self, length: usize) {
-        let (begun, most) = (self.text.len(), self.text.capacity());
-        if begun + length <= most {
+        let here = self.text.len();
+        if here + length <= self.text.capacity() {
             return;
         }
-        let gone = self
-            .fields
-            .back()
-            .map_or(begun, |oldest| oldest.begin.into());
-        if gone < begun - gone {
-            let most = (2 * (begun + length)).min(2 * TABLE);
-            return self.text.reserve_exact(most - begun);
+        let oldest = self.fields.back();
+        let gone = oldest.map_or(here, |oldest| oldest.begin.into());
+        if gone < here - gone {
+            let most = (2 * (here + length)).min(2 * TABLE);
+            return self.text.reserve_exact(most - here);
         }
         self.text.drain(..gone);
         for place in &mut self.fields {
@@ -104,8 +102,12 @@ impl Table {
 }
 
 impl Place {
+    fn length(self) -> usize {
+        usize::from(self.name) + usize::from(self.value)
+    }
+
     fn end(self) -> usize {
-        usize::from(self.begin) + usize::from(self.name) + usize::from(self.value)
+        usize::from(self.begin) + self.length()
     }
 }
 
