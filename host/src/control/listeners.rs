@@ -235,6 +235,10 @@ impl Bound {
 
     fn stop(self) {
         tracing::info!(address = %self.local, "no longer listening");
+        // Who accepts lets go of the socket a moment later.
+        if let Listening::Unix(socket) = &self.socket {
+            socket.withdraw();
+        }
         if let Some(accepting) = self.accepting {
             accepting.task.abort();
         }

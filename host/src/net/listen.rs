@@ -194,6 +194,13 @@ impl UnixSocket {
         fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
     }
 
+    /// Takes its file away, whoever still holds the socket, unless it is systemd's or another's by now.
+    pub fn withdraw(&self) {
+        if self.file.is_some() && identity(&self.path).ok() == self.file {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
     /// A descriptor of its own for the same socket.
     pub fn duplicate(&self) -> io::Result<unix::UnixListener> {
         use std::os::fd::AsFd;
@@ -206,9 +213,7 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if self.file.is_some() && identity(&self.path).ok() == self.file {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.withdraw();
     }
 }
 
